@@ -1,0 +1,66 @@
+"""`python -m alexnet_sweep`: one run, or with -m a sweep. Help is answered before anything heavy is imported."""
+
+import os
+import sys
+
+HELP = """\
+Which part of AlexNet matters, and by how much: Hydra config groups composed into training jobs.
+
+  python -m alexnet_sweep [OVERRIDE…]          train one run of the composed config
+  python -m alexnet_sweep -m KEY=A,B […]       sweep a grid (Hydra's multirun), then write its report
+  python -m alexnet_sweep --cfg job [OVERRIDE…]  show the composed config
+  python -m alexnet_sweep.report STUDY         rebuild a report from run folders
+
+example: python -m alexnet_sweep -m model/lrn=on,off seed=0,1,2
+
+An override picks an option of a group (model/lrn=off) or sets a key (trainer.epochs=20).
+"""
+VERBS = ("report",)
+
+
+def main() -> int:
+    """Exit code 0 if what was asked is done; 1 where a run failed, 2 for a mistake in what was typed."""
+    arguments = sys.argv[1:]
+    if arguments and arguments[0] in VERBS:
+        from alexnet_sweep.report.__main__ import main as report
+
+        return report(arguments[1:])
+    if any(argument in ("--help", "-h") for argument in arguments):
+        print(HELP + _groups(), end="")
+        return 0
+    return _hydra(arguments)
+
+
+def _groups() -> str:
+    from alexnet_sweep.groups import options
+
+    lines = [f"  {group:<26} {', '.join(names)}" for group, names in sorted(options().items())]
+    return "\nGroups and their options:\n" + "\n".join(lines) + "\n"
+
+
+def _hydra(arguments: list[str]) -> int:
+    # Hydra then lets exceptions through instead of printing them in its own way.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from alexnet_sweep.cli import run_one
+    from alexnet_sweep.errors import RunsFailed, SweepError
+    from alexnet_sweep.mistakes import explain
+
+    try:
+        run_one()
+    except (SweepError, HydraException, OmegaConfBaseException) as error:
+        print(explain(error, arguments), file=sys.stderr)
+        return 2
+    except RunsFailed as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as error:
+        print(str(error) or "stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""From a typed config and an opened data set to a trainer ready to start."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from alexnet_sweep.config import Config
+from alexnet_sweep.data.batches import Pixels, TrainingBatches
+from alexnet_sweep.data.pack import Packed, Progress, open_packed
+from alexnet_sweep.data.splits import check_sizes, hold_out
+from alexnet_sweep.errors import ConfigError
+from alexnet_sweep.model.alexnet import build_model
+from alexnet_sweep.optim import build_optimizer
+from alexnet_sweep.schedule import Schedule
+from alexnet_sweep.streams import stream
+from alexnet_sweep.train import Trainer
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Rows of the stored splits: trained on, held out of train, tested on, and evaluated cleanly while training."""
+
+    train: NDArray[np.int64]
+    heldout: NDArray[np.int64]
+    test: NDArray[np.int64]
+    clean: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """Everything that one run works with."""
+
+    packed: Packed
+    parts: Parts
+    pixels: Pixels
+    trainer: Trainer
+    device: torch.device
+
+    @property
+    def classes(self) -> int:
+        return len(self.packed.meta.class_names)
+
+
+def effective_device(wanted: str) -> torch.device:
+    """The device that `trainer.device` means here; `auto` prefers CUDA, then MPS, then the CPU.
+
+    Raises:
+        ConfigError: where the wanted device is not there.
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if wanted == "auto":
+        return torch.device(next(name for name in ("cuda", "mps", "cpu") if there[name]))
+    if not there[wanted]:
+        have = ", ".join(name for name, present in there.items() if present)
+        raise ConfigError(f"trainer.device={wanted}: not available to this PyTorch; have: auto, {have}")
+    return torch.device(wanted)
+
+
+def assemble(config: Config, progress: Progress | None = None) -> Assembly:
+    """Open (or build) the packed data set, and build network, optimiser and schedule.
+
+    Raises:
+        SweepError: a mistake that only the data could show.
+    """
+    device = effective_device(config.trainer.device)
+    packed = open_packed(config.data, Path(config.paths.store), progress)
+    check_sizes(config, packed.meta.counts)
+    parts = split_parts(config, packed)
+    pixels = Pixels.of(packed, config.data.crop_px, config.data.input_divisor, device)
+    net = build_model(config, len(packed.meta.class_names)).to(device)
+    trainer = Trainer(
+        net,
+        TrainingBatches(
+            packed.images["train"],
+            packed.labels["train"],
+            parts.train,
+            pixels=pixels,
+            aug=config.aug,
+            batch_size=config.trainer.batch_size,
+            seed=config.seed,
+            device=device,
+        ),
+        build_optimizer(net, config.optim, config.regularizer.weight_decay),
+        Schedule(config.schedule, config.trainer.epochs),
+        config=config.trainer,
+        optim=config.optim,
+        device=device,
+        classes=len(packed.meta.class_names),
+    )
+    return Assembly(packed, parts, pixels, trainer, device)
+
+
+def split_parts(config: Config, packed: Packed) -> Parts:
+    """Which stored rows are used for what; the held-out part depends on neither seed nor arm."""
+    train, heldout = hold_out(packed.labels["train"], config.data.heldout_fraction, "heldout")
+    chosen = stream(0, "clean").permutation(len(train))[: config.eval.clean_train_images]
+    return Parts(train, heldout, np.arange(len(packed.labels["test"])), train[np.sort(chosen)])

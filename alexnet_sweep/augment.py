@@ -1,0 +1,86 @@
+"""Crops, reflections, colour noise and views, on whole batches and on the batch's own device.
+
+Every function is pure: what is random is drawn elsewhere and passed in. Images are (batch, 3, height, width);
+crops and views keep uint8, `prepare` turns them into the network's float32 input.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as transforms
+
+from alexnet_sweep.config import LightingConfig
+
+
+def crop(images: Tensor, tops: Tensor, lefts: Tensor, size: int) -> Tensor:
+    """The square of side `size` at each image's own offset; offsets are (batch,) integers."""
+    steps = torch.arange(size, device=images.device)
+    rows = (tops[:, None] + steps)[:, None, :, None]
+    columns = (lefts[:, None] + steps)[:, None, None, :]
+    image = torch.arange(len(images), device=images.device)[:, None, None, None]
+    channel = torch.arange(images.shape[1], device=images.device)[None, :, None, None]
+    return images[image, channel, rows, columns]
+
+
+def central_offset(stored_px: int, crop_px: int) -> int:
+    """Where the centre view starts; torchvision's rounding, so that it is also the fifth of ten views."""
+    return int(round((stored_px - crop_px) / 2.0))
+
+
+def mirror(images: Tensor, flags: Tensor) -> Tensor:
+    """Images whose flag is set, reflected left to right; `flags` is (batch,) bool."""
+    return torch.where(flags[:, None, None, None], images.flip(3), images)
+
+
+def lighting_shift(
+    alphas: Tensor, eigenvalues: Tensor, eigenvectors: Tensor, lighting: LightingConfig
+) -> Tensor:
+    """Colour added to all pixels of each image, (batch, 3), on the 0–255 scale (paper §4.1).
+
+    `alphas` (batch, 3) are standard normal. Eigenvalues (3,) and eigenvectors (3, 3; columns) are those
+    of the RGB covariance on the 0–255 scale. `sqrt_eigenvalue` is what the released code ran;
+    `eigenvalue` is the printed formula, which fits pixels in [0, 1] only and is computed there.
+    """
+    if lighting.scale == "sqrt_eigenvalue":
+        spread = eigenvalues.clamp(min=0).sqrt()
+    else:
+        spread = eigenvalues / 255.0**2 * 255.0
+    return (lighting.coefficient * alphas * spread) @ eigenvectors.T
+
+
+def prepare(
+    images: Tensor, mean: Tensor, input_divisor: float, shift: Tensor | None = None, scale: float = 1.0
+) -> Tensor:
+    """Network input: (pixels - mean image + colour shift) · scale / input divisor, unclamped float32.
+
+    `mean` is the central part of the mean image, (3, crop, crop), wherever the crop was taken (as in the
+    released code).
+    """
+    inputs = images.float() - mean
+    if shift is not None:
+        inputs = inputs + shift[:, :, None, None]
+    return inputs * (scale / input_divisor)
+
+
+@dataclass(frozen=True)
+class Views:
+    """The views of one image that are evaluated: their number, and which of them is the centre view."""
+
+    count: int
+    centre: int
+
+
+def views_of(stored_px: int, crop_px: int, mirrored: bool) -> Views:
+    """Ten views (four corners and centre, and their mirrors); 2, 5 or 1 where crops or mirrors add nothing."""
+    places = 5 if stored_px > crop_px else 1
+    return Views(places * (2 if mirrored else 1), centre=places - 1)
+
+
+def take_views(images: Tensor, crop_px: int, mirrored: bool) -> Tensor:
+    """All views of a batch, (views, batch, 3, crop, crop), in the order that `views_of` describes."""
+    if images.shape[-1] > crop_px:
+        size = [crop_px, crop_px]
+        take = transforms.ten_crop if mirrored else transforms.five_crop
+        return torch.stack(take(images, size))  # torchvision types one image; batches pass as well
+    return torch.stack([images, images.flip(3)] if mirrored else [images])

@@ -1,0 +1,40 @@
+"""The full training state, saved whole and restored exactly.
+
+Random streams are keyed by seed, use and step, so that the state holds no generator: weights, optimiser,
+schedule, scaler, the place in training, the sums of the running epoch and the rows of the finished ones.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from alexnet_sweep.errors import FolderError
+from alexnet_sweep.files import whole_file
+from alexnet_sweep.train import Trainer
+
+FORMAT = 1
+
+
+def save(path: Path, trainer: Trainer, rows: list[dict[str, Any]]) -> None:
+    """Write the state of `trainer` and the finished epochs' rows of metrics."""
+    state = {"format": FORMAT, "trainer": trainer.state(), "rows": rows}
+    with whole_file(path) as stream:
+        torch.save(state, stream)
+
+
+def restore(path: Path, trainer: Trainer) -> list[dict[str, Any]]:
+    """Put `trainer` where the checkpoint left off; returns the finished epochs' rows.
+
+    Raises:
+        FolderError: where the file is damaged or of another format.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if state["format"] != FORMAT:
+            raise ValueError(f"format {state['format']}, not {FORMAT}")
+        trainer.restore(state["trainer"])
+        return list(state["rows"])
+    except Exception as error:  # a damaged file can fail anywhere in the unpickler
+        reason = " ".join(str(error).split())[:200]
+        raise FolderError(f"{path}: cannot be resumed from ({reason}); delete the file to start the run again") from error

@@ -1,0 +1,358 @@
+"""The schema of the composed config: which keys exist, their types and what they mean.
+
+Values live in `conf/`; here nearly every field is `MISSING`, so that a default has one home. Strings
+that name a choice carry their choices in the field's metadata, and `check` refuses the rest.
+Errors are fractions in [0, 1]; sizes of images are in pixels.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+from alexnet_sweep.errors import ConfigError, nearest
+
+
+def choice(*allowed: str) -> Any:
+    """A string field that takes one of `allowed`."""
+    return field(default=MISSING, metadata={"choices": allowed})
+
+
+def between(low: float, high: float = math.inf, *, open_high: bool = False) -> Any:
+    """A number field (or list of numbers) with bounds: low <= value <= high (< high if `open_high`)."""
+    return field(default=MISSING, metadata={"low": low, "high": high, "open_high": open_high})
+
+
+@dataclass
+class StemConfig:
+    """The first convolution. All three null: chosen from the crop's size (model/stem=auto)."""
+
+    kernel: int | None = between(1)
+    stride: int | None = between(1)
+    padding: list[int] | None = between(0)  # left, right, top, bottom; zeros after mean subtraction
+
+
+@dataclass
+class TopologyConfig:
+    """Widths and grouping at full size (paper §3.2, §3.5); `model.width` scales the widths."""
+
+    kernels: list[int] = between(1)  # conv1 … conv5
+    groups: list[int] = between(1)  # conv1 … conv5
+    fc_widths: list[int] = between(1)  # fc6, fc7
+    fc_groups: list[int] = between(1)  # fc6, fc7
+    columns: int = between(1)  # GPUs of the original: normalisation never crosses from one to the next
+
+
+@dataclass
+class DepthConfig:
+    """Which convolution is missing, whether there is a sixth (paper §1, §7 and Table 2)."""
+
+    removed_conv: int | None = between(2, 5)
+    sixth_conv: bool = MISSING
+
+
+@dataclass
+class LrnConfig:
+    """Local response normalisation (paper §3.3)."""
+
+    first: bool = MISSING  # after conv1
+    second: bool = MISSING  # after conv2
+    size: int = between(1)  # n, channels in the window
+    k: float = between(0)
+    alpha: float = between(0)
+    beta: float = between(0)
+    alpha_convention: str = choice("mean", "sum")  # mean: alpha / n times the sum (as run); sum: as printed
+    per_column: bool = MISSING  # the window stays inside one GPU's maps (as run)
+
+
+@dataclass
+class PoolConfig:
+    """Max pooling after conv1, conv2 and conv5 (paper §3.4)."""
+
+    size: int = between(1)
+    stride: int = between(1)
+
+
+@dataclass
+class ActivationConfig:
+    """The non-linearity (paper §3.1)."""
+
+    name: str = choice("relu", "tanh", "scaled_tanh")
+
+
+@dataclass
+class InitConfig:
+    """Initial weights (paper §5): zero-mean normal, one standard deviation a layer."""
+
+    rule: str = choice("normal", "he")
+    conv_std: list[float] = between(0)  # conv1 … conv5, then the sixth
+    fc_std: list[float] = between(0)  # fc6, fc7, fc8
+    keep_gain: bool = MISSING  # std · sqrt(fan-in at full size / fan-in here): small nets start as the big one does
+
+
+@dataclass
+class BiasConfig:
+    """Initial bias of conv2, conv4, conv5, fc6 and fc7 (paper §5); the other biases start at 0."""
+
+    value: float = MISSING
+
+
+@dataclass
+class ModelConfig:
+    width: float = between(1e-3)  # multiplies every kernel count and fc width
+    stem: StemConfig = field(default_factory=StemConfig)
+    topology: TopologyConfig = field(default_factory=TopologyConfig)
+    depth: DepthConfig = field(default_factory=DepthConfig)
+    lrn: LrnConfig = field(default_factory=LrnConfig)
+    pool: PoolConfig = field(default_factory=PoolConfig)
+    activation: ActivationConfig = field(default_factory=ActivationConfig)
+    init: InitConfig = field(default_factory=InitConfig)
+    bias: BiasConfig = field(default_factory=BiasConfig)
+
+
+@dataclass
+class CropConfig:
+    """Training crops (paper §4.1): at random offsets, or always the centre."""
+
+    random: bool = MISSING
+
+
+@dataclass
+class FlipConfig:
+    """Horizontal reflections in training (paper §4.1)."""
+
+    probability: float = between(0, 1)
+
+
+@dataclass
+class LightingConfig:
+    """Colour noise along the eigenvectors of the training set's RGB covariance (paper §4.1)."""
+
+    coefficient: float = between(0)  # standard deviation of the random factor; 0 switches the noise off
+    scale: str = choice("sqrt_eigenvalue", "eigenvalue")  # as run; as printed (on the [0, 1] scale)
+    divide: bool = MISSING  # training images divided by 1 + coefficient, as run
+
+
+@dataclass
+class AugConfig:
+    crop: CropConfig = field(default_factory=CropConfig)
+    flip: FlipConfig = field(default_factory=FlipConfig)
+    lighting: LightingConfig = field(default_factory=LightingConfig)
+
+
+@dataclass
+class DropoutConfig:
+    """Dropout on the outputs of fc6 and fc7 (paper §4.2)."""
+
+    rate: float = between(0, 1, open_high=True)
+    form: str = choice("paper", "inverted")  # mask only, halved at test; scaled up in training
+
+
+@dataclass
+class WeightDecayConfig:
+    """Weight decay (paper §5), on weights; the released code leaves biases alone."""
+
+    weights: float = between(0)
+    biases: float = between(0)
+
+
+@dataclass
+class RegularizerConfig:
+    dropout: DropoutConfig = field(default_factory=DropoutConfig)
+    weight_decay: WeightDecayConfig = field(default_factory=WeightDecayConfig)
+
+
+@dataclass
+class OptimConfig:
+    """The update rule (paper §5)."""
+
+    name: str = choice("sgd", "adam", "adamw")
+    learning_rate: float = between(0)
+    bias_learning_rate_factor: float = between(0)
+    momentum: float = between(0, 1, open_high=True)
+    velocity: str = choice("paper", "torch")  # learning rate inside the velocity, or applied to it
+
+
+@dataclass
+class ScheduleConfig:
+    """How the learning rate falls (paper §5)."""
+
+    name: str = choice("constant", "fractions", "plateau", "multistep", "cosine")
+    drop_factor: float = between(0, 1)  # the learning rate is multiplied by this at each drop
+    drop_fractions: list[float] = between(0, 1)  # fractions: where in training
+    drop_epochs: list[int] = between(1)  # multistep: after which epochs
+    max_drops: int = between(0)  # plateau
+    patience_epochs: int = between(1)  # plateau: epochs without a better held-out top-1 error
+
+
+@dataclass
+class DataConfig:
+    """Where images come from and the size they are stored at."""
+
+    name: str = MISSING
+    source: str = choice("digits", "datasets")
+    path: str | None = MISSING  # local folder; when null, the hub name
+    hub: str | None = MISSING
+    hub_config: str | None = MISSING
+    revision: str | None = MISSING  # a hub commit: a branch name would move under the results
+    image_column: str = MISSING
+    label_column: str = MISSING
+    train_split: str = MISSING
+    test_split: str | None = MISSING  # null: the first of validation, valid, val, test
+    test_fraction: float | None = between(0, 1, open_high=True)  # taken from train where no test split exists
+    stored_px: int = between(4)  # images are stored as squares of this side
+    crop_px: int = between(4)  # side of the training crops and of the views
+    heldout_fraction: float = between(0, 1, open_high=True)  # of train, for schedules and choices
+    input_divisor: float = between(1e-6)  # inputs are (pixel - mean) / divisor; 1 as in the paper
+
+
+@dataclass
+class EvalConfig:
+    """Evaluation by the centre view and by ten views (paper §4.1)."""
+
+    average: str = choice("probabilities", "logits")  # what is averaged over the views
+    mirrored_views: bool = MISSING  # false: five views, where a mirrored image is another thing (digits)
+    batch_size: int = between(1)  # views in one forward pass
+    clean_train_images: int = between(0)  # training images evaluated without augmentation, each epoch
+
+
+@dataclass
+class TrainerConfig:
+    epochs: int = between(1)
+    batch_size: int = between(1)
+    device: str = choice("auto", "cpu", "cuda", "mps")
+    precision: str = choice("auto", "fp32", "bf16", "fp16")
+    cpu_threads: str = MISSING  # auto (the cores this process may use), or a number
+    clip_grad_norm: float | None = between(0)
+    deterministic: bool = MISSING
+    progress: bool = MISSING  # a bar on a terminal; a line an epoch otherwise
+
+
+@dataclass
+class CheckpointConfig:
+    every_epochs: int = between(1)
+    every_minutes: float = between(0)
+    keep: str = choice("weights", "full", "none")  # what stays once a run is done
+
+
+@dataclass
+class SweepConfig:
+    stale: str = choice("stop", "keep", "retrain")  # results of older training code
+    retrain: str | None = MISSING  # failed, or a run id: train again
+    retries: int = between(0)  # further attempts at a failed run
+    on_failure: str = choice("continue", "stop")
+    max_runs: int = between(1)
+
+
+@dataclass
+class PathsConfig:
+    runs: str = MISSING
+    reports: str = MISSING
+    store: str = MISSING  # packed data sets
+
+
+@dataclass
+class Config:
+    """The whole config of one run."""
+
+    seed: int = between(0)
+    study: str | None = MISSING
+    model: ModelConfig = field(default_factory=ModelConfig)
+    aug: AugConfig = field(default_factory=AugConfig)
+    regularizer: RegularizerConfig = field(default_factory=RegularizerConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+
+def register_schema() -> None:
+    """Make the schema known to Hydra as `schema`, the first entry of the defaults list."""
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.instance().store(name="schema", node=Config, provider="alexnet_sweep")
+
+
+def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any], Any]]:
+    """Every leaf of a config dataclass as (dotted key, field, value)."""
+    for item in dataclasses.fields(node):
+        value = getattr(node, item.name)
+        if dataclasses.is_dataclass(value):
+            yield from leaves(value, f"{prefix}{item.name}.")
+        else:
+            yield f"{prefix}{item.name}", item, value
+
+
+def check(config: Config) -> None:
+    """Refuse values that the types allow but the program does not.
+
+    Raises:
+        ConfigError: one line with the key, the value found and what is allowed.
+    """
+    for key, item, value in leaves(config):
+        _check_choice(key, item, value)
+        _check_bounds(key, item, value)
+    _check_across(config)
+
+
+def _check_choice(key: str, item: dataclasses.Field[Any], value: Any) -> None:
+    allowed = item.metadata.get("choices")
+    if allowed and value not in allowed:
+        raise ConfigError(
+            f"{key}={value}: no such choice.{nearest(str(value), allowed)} Have: {', '.join(allowed)}"
+        )
+
+
+def _check_bounds(key: str, item: dataclasses.Field[Any], value: Any) -> None:
+    if "low" not in item.metadata or value is None:
+        return
+    low, high, open_high = (item.metadata[name] for name in ("low", "high", "open_high"))
+    for number in value if isinstance(value, list) else [value]:
+        if not low <= number <= high or (open_high and number == high) or not math.isfinite(number):
+            end = "" if high == math.inf else f" and {'below' if open_high else 'at most'} {high:g}"
+            raise ConfigError(f"{key}={value}: out of range; allowed: at least {low:g}{end}")
+
+
+def _check_across(config: Config) -> None:
+    data, model, schedule = config.data, config.model, config.schedule
+    if data.crop_px > data.stored_px:
+        raise ConfigError(
+            f"data.crop_px={data.crop_px}: larger than the stored images (data.stored_px={data.stored_px}); "
+            "lower data.crop_px or raise data.stored_px"
+        )
+    stem = model.stem
+    given = [value is not None for value in (stem.kernel, stem.stride, stem.padding)]
+    if any(given) and not all(given):
+        raise ConfigError(
+            "model.stem: kernel, stride and padding go together; set all three, or none (model/stem=auto)"
+        )
+    if stem.padding is not None and len(stem.padding) != 4:
+        raise ConfigError(
+            f"model.stem.padding={stem.padding}: needs four numbers (left, right, top, bottom)"
+        )
+    lengths = {
+        "model.topology.kernels": (model.topology.kernels, 5),
+        "model.topology.groups": (model.topology.groups, 5),
+        "model.topology.fc_widths": (model.topology.fc_widths, 2),
+        "model.topology.fc_groups": (model.topology.fc_groups, 2),
+        "model.init.conv_std": (model.init.conv_std, 6),
+        "model.init.fc_std": (model.init.fc_std, 3),
+    }
+    for key, (values, length) in lengths.items():
+        if len(values) != length:
+            raise ConfigError(f"{key}={values}: has {len(values)} values; needs {length}, one a layer")
+    if schedule.name == "plateau" and data.heldout_fraction == 0:
+        raise ConfigError(
+            "schedule=plateau watches the held-out part, but data.heldout_fraction=0; "
+            "set data.heldout_fraction=0.1 or choose schedule=fractions"
+        )
+    threads = config.trainer.cpu_threads
+    if threads != "auto" and not (threads.isdecimal() and int(threads) > 0):
+        raise ConfigError(f"trainer.cpu_threads={threads}: allowed: auto, or a number from 1")

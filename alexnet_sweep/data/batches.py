@@ -1,0 +1,116 @@
+"""Training batches: the order of images and every random draw, keyed by seed, use and epoch.
+
+Draws are made for all images of an epoch at once and looked up by an image's place in the training
+split, so that neither the batch size nor the order changes which crop, mirror or colour an image gets.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from alexnet_sweep.augment import central_offset, crop, lighting_shift, mirror, prepare
+from alexnet_sweep.config import AugConfig
+from alexnet_sweep.data.pack import Packed
+from alexnet_sweep.streams import stream
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What turns stored pixels into inputs, on the training device."""
+
+    mean: Tensor  # (3, crop, crop), the central part of the mean image
+    eigenvalues: Tensor  # (3,), 0–255 scale
+    eigenvectors: Tensor  # (3, 3), columns
+    crop_px: int
+    input_divisor: float
+
+    @classmethod
+    def of(cls, packed: Packed, crop_px: int, input_divisor: float, device: torch.device) -> "Pixels":
+        edge = central_offset(packed.meta.stored_px, crop_px)
+        mean = packed.mean[:, edge : edge + crop_px, edge : edge + crop_px]
+        tensors = (
+            torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(device)
+            for array in (mean, packed.eigenvalues, packed.eigenvectors)
+        )
+        return cls(*tensors, crop_px, input_divisor)
+
+
+def fetch(images: NDArray[np.uint8], rows: NDArray[np.int64], device: torch.device) -> Tensor:
+    """Stored images of the given rows as a uint8 tensor on the device; rows need not be sorted."""
+    batch = torch.from_numpy(images[rows])
+    if device.type == "cuda":
+        return batch.pin_memory().to(device, non_blocking=True)
+    return batch.to(device)
+
+
+class TrainingBatches:
+    """Augmented batches of the training part.
+
+    `rows` are the places in the training split that are trained on; the last batch of an epoch holds what
+    remains, so that every image is seen once an epoch.
+    """
+
+    def __init__(
+        self,
+        images: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        *,
+        pixels: Pixels,
+        aug: AugConfig,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.images, self.rows = images, rows
+        self.labels = torch.from_numpy(labels)
+        self.pixels, self.aug = pixels, aug
+        self.batch_size, self.seed, self.device = batch_size, seed, device
+
+    @property
+    def steps(self) -> int:
+        """Batches in one epoch."""
+        return -(-len(self.rows) // self.batch_size)
+
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """(inputs, labels) of one epoch, from batch number `first` on."""
+        order = self.rows[stream(self.seed, "order", epoch).permutation(len(self.rows))]
+        draws = self._draws(epoch)
+        for number in range(first, self.steps):
+            rows = order[number * self.batch_size : (number + 1) * self.batch_size]
+            inputs = self._augmented(rows, [draw[rows] for draw in draws])
+            yield inputs, self.labels[rows].to(self.device)
+
+    def _draws(self, epoch: int) -> list[NDArray[np.int64] | NDArray[np.float64]]:
+        """Top and left of the crop, the mirror's uniform and the colours' normals, for every stored image."""
+        count, free = len(self.images), self.images.shape[-1] - self.pixels.crop_px
+        offsets = stream(self.seed, "crop", epoch).integers(0, free, (count, 2), endpoint=True)
+        return [
+            offsets,
+            stream(self.seed, "flip", epoch).random(count),
+            stream(self.seed, "lighting", epoch).standard_normal((count, 3)),
+        ]
+
+    def _augmented(
+        self, rows: NDArray[np.int64], draws: list[NDArray[np.int64] | NDArray[np.float64]]
+    ) -> Tensor:
+        offsets, uniforms, normals = draws
+        aug, pixels = self.aug, self.pixels
+        if not aug.crop.random:
+            offsets = np.full_like(offsets, central_offset(self.images.shape[-1], pixels.crop_px))
+        tops, lefts = torch.from_numpy(offsets).to(self.device).unbind(1)
+        flags = torch.from_numpy(uniforms < aug.flip.probability).to(self.device)
+        shift, scale = None, 1.0
+        if aug.lighting.coefficient > 0:
+            alphas = torch.from_numpy(normals.astype(np.float32)).to(self.device)
+            shift = lighting_shift(alphas, pixels.eigenvalues, pixels.eigenvectors, aug.lighting)
+        if aug.lighting.divide:
+            scale = 1.0 / (1.0 + aug.lighting.coefficient)
+        batch = mirror(
+            crop(fetch(self.images, rows, self.device), tops, lefts, pixels.crop_px), flags
+        )
+        return prepare(batch, pixels.mean, pixels.input_divisor, shift, scale)

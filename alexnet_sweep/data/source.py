@@ -1,0 +1,306 @@
+"""Where images come from: the embedded digits, or Hugging Face `datasets` (hub name or local folder).
+
+A source is opened without decoding a single image, so that class names, counts and mistakes are known
+at once; `Split.read` decodes images later. Nothing here imports torch.
+"""
+
+import hashlib
+import importlib.util
+import io
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from alexnet_sweep.config import DataConfig
+from alexnet_sweep.data.splits import hold_out
+from alexnet_sweep.errors import DataError, nearest
+
+TEST_SPLITS = ("validation", "valid", "val", "test")  # what a null data.test_split is looked for as
+IMAGE_SUFFIXES = frozenset(
+    ".jpg .jpeg .png .ppm .pgm .bmp .gif .tif .tiff .webp .parquet .arrow".split()
+)
+DIGITS_TEST = 360  # the last images come from other writers than the first
+WHOLE_BYTES = 64 << 20  # a folder up to this size is hashed whole
+SAMPLED_FILES = 256
+SAMPLED_BYTES = 64 << 10
+
+Read = Callable[[int, int], list[Image.Image]]
+
+
+@dataclass(frozen=True)
+class Split:
+    """One part of a data set; `read(start, stop)` decodes its images as RGB."""
+
+    labels: NDArray[np.int64]
+    ids: list[str]
+    read: Read
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set opened for packing: `train` and `test`, sharing one list of class names."""
+
+    class_names: list[str]
+    train: Split
+    test: Split
+
+
+def open_source(data: DataConfig, scratch: Path) -> Source:
+    """Open the configured data set. What a library must cache goes to `scratch`, which the caller removes.
+
+    Raises:
+        DataError: one line with the key or path, what was found and what is allowed.
+    """
+    return _digits() if data.source == "digits" else _from_datasets(data, scratch)
+
+
+def content_id(data: DataConfig) -> str:
+    """What the data set is, cheaply: file names, sizes and contents, or the hub's commit.
+
+    A folder of up to 64 MiB is hashed whole; of a larger one names and sizes count, and the first and
+    last 64 KiB of up to 256 files evenly spread over it. Files may move or be copied: only the tree
+    below `data.path` counts.
+    """
+    if data.source == "digits":
+        return _hash_files([_digits_file()], _digits_file().parent)
+    if data.path is None:
+        if data.hub is None:
+            raise DataError(
+                f"data.path: not set, and data={data.name} has no hub name; set data.path=FOLDER, "
+                "a folder of Parquet or Arrow files or of one folder of images a class"
+            )
+        if data.revision is None:
+            raise DataError(
+                f"data.revision: not set for the hub data set {data.hub}; "
+                "set it to a commit, so that the data cannot change under the results"
+            )
+        return f"hub:{data.hub}:{data.hub_config}:{data.revision}"
+    return _hash_files(_files_below(data.path), Path(data.path))
+
+
+def _files_below(path: str) -> list[Path]:
+    folder = Path(path)
+    if not folder.is_dir():
+        around = folder.parent
+        names = [item.name for item in around.iterdir()] if around.is_dir() else []
+        raise DataError(
+            f"data.path={path}: no such folder.{nearest(folder.name, names)} Give a folder of Parquet or "
+            "Arrow files, or of one folder of images a class"
+        )
+    files = sorted(
+        Path(place) / name
+        for place, _, names in os.walk(folder)
+        for name in names
+        if Path(name).suffix.lower() in IMAGE_SUFFIXES
+    )
+    if not files:
+        raise DataError(
+            f"data.path={path}: holds no images; found {_what_is_in(folder)}; "
+            f"allowed: {', '.join(sorted(IMAGE_SUFFIXES))} files, in one folder a class under train/ and val/"
+        )
+    return files
+
+
+def _what_is_in(folder: Path) -> str:
+    names = sorted(item.name for item in folder.iterdir())
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "") or "nothing"
+
+
+def _hash_files(files: list[Path], folder: Path) -> str:
+    digest = hashlib.sha256()
+    sizes = [file.stat().st_size for file in files]
+    whole = sum(sizes) <= WHOLE_BYTES
+    every = max(1, len(files) // SAMPLED_FILES)
+    for index, (file, size) in enumerate(zip(files, sizes, strict=True)):
+        digest.update(f"{file.relative_to(folder).as_posix()}\0{size}\0".encode())
+        if whole:
+            digest.update(file.read_bytes())
+        elif index % every == 0:
+            with file.open("rb") as stream:
+                digest.update(stream.read(SAMPLED_BYTES))
+                stream.seek(max(0, size - SAMPLED_BYTES))
+                digest.update(stream.read(SAMPLED_BYTES))
+    return digest.hexdigest()
+
+
+def _digits_file() -> Path:
+    spec = importlib.util.find_spec("sklearn")
+    assert spec is not None and spec.origin is not None, "scikit-learn is a dependency"
+    return Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz"
+
+
+def _digits() -> Source:
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    pixels = np.rint(bunch.images * (255.0 / 16.0)).astype(np.uint8)
+    labels = bunch.target.astype(np.int64)
+
+    def part(chosen: slice) -> Split:
+        images = pixels[chosen]
+        first = chosen.indices(len(pixels))[0]
+        return Split(
+            labels[chosen],
+            [f"digits/{first + row:04d}" for row in range(len(images))],
+            lambda start, stop: [Image.fromarray(image).convert("RGB") for image in images[start:stop]],
+        )
+
+    names = [str(name) for name in bunch.target_names]
+    return Source(names, part(slice(0, -DIGITS_TEST)), part(slice(-DIGITS_TEST, None)))
+
+
+def _from_datasets(data: DataConfig, scratch: Path) -> Source:
+    splits = _load(data, scratch)
+    where = f"data.path={data.path}" if data.path else f"data.hub={data.hub}"
+    if data.train_split not in splits:
+        raise DataError(
+            f"data.train_split={data.train_split}: {where} has no such split."
+            f"{nearest(data.train_split, splits)} Have: {', '.join(splits)}"
+        )
+    test_name = data.test_split or next((name for name in TEST_SPLITS if name in splits), None)
+    if test_name is not None and test_name not in splits:
+        raise DataError(
+            f"data.test_split={test_name}: {where} has no such split."
+            f"{nearest(test_name, splits)} Have: {', '.join(splits)}"
+        )
+    if test_name is None and not data.test_fraction:
+        raise DataError(
+            f"data.test_split: {where} has no split among {', '.join(TEST_SPLITS)}; found "
+            f"{', '.join(splits)}. Name one, or set data.test_fraction=0.2 to take a fifth of "
+            f"{data.train_split}"
+        )
+    names, train_labels = _labels(splits[data.train_split], data, where)
+    if test_name is None:
+        assert data.test_fraction is not None
+        kept, aside = hold_out(train_labels, data.test_fraction, "test")
+        train = _split(splits[data.train_split], data, data.train_split, train_labels, kept)
+        test = _split(splits[data.train_split], data, data.train_split, train_labels, aside)
+        return Source(names, train, test)
+    test_names, test_labels = _labels(splits[test_name], data, where)
+    if test_names != names:
+        raise DataError(
+            f"{where}: splits {data.train_split} and {test_name} have different classes "
+            f"({len(names)} and {len(test_names)}); both need the same class folders or names"
+        )
+    return Source(
+        names,
+        _split(splits[data.train_split], data, data.train_split, train_labels, None),
+        _split(splits[test_name], data, test_name, test_labels, None),
+    )
+
+
+def _load(data: DataConfig, scratch: Path) -> dict[str, Any]:
+    """The data set's splits by name, images undecoded."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the library's own deprecations are not the user's
+            if data.path is None:
+                assert data.hub is not None
+                loaded = datasets.load_dataset(data.hub, data.hub_config, revision=data.revision)
+            elif any((Path(data.path) / name).is_file() for name in ("dataset_dict.json", "state.json")):
+                loaded = datasets.load_from_disk(data.path)
+            else:
+                loaded = datasets.load_dataset(data.path, cache_dir=str(scratch / "datasets"))
+    except Exception as error:  # the library's failures have no common base
+        where = f"data.path={data.path}" if data.path else f"data.hub={data.hub}"
+        reason = " ".join(str(error).split())[:300]
+        raise DataError(f"{where}: cannot be loaded ({type(error).__name__}: {reason})") from error
+    if isinstance(loaded, datasets.DatasetDict):
+        return {str(name): split for name, split in loaded.items()}
+    return {data.train_split: loaded}
+
+
+def _labels(split: Any, data: DataConfig, where: str) -> tuple[list[str], NDArray[np.int64]]:
+    """Class names and labels of one split."""
+    import datasets
+
+    for key, column in (("image", data.image_column), ("label", data.label_column)):
+        if column not in split.column_names:
+            raise DataError(
+                f"data.{key}_column={column}: {where} has no such column."
+                f"{nearest(column, split.column_names)} Have: {', '.join(split.column_names)}"
+            )
+    values = np.asarray(split[data.label_column])
+    feature = split.features[data.label_column]
+    if isinstance(feature, datasets.ClassLabel):
+        names = [str(name) for name in feature.names]
+    elif values.dtype.kind in "iu":
+        names = [str(number) for number in range(int(values.max()) + 1)]
+    elif values.dtype.kind in "UO" and all(isinstance(value, str) for value in values.tolist()):
+        names = sorted(set(values.tolist()))
+        values = np.asarray([names.index(value) for value in values.tolist()])
+    else:
+        raise DataError(
+            f"data.label_column={data.label_column}: {where} holds {feature} there; "
+            "allowed: whole numbers from 0, class labels, or strings"
+        )
+    labels = values.astype(np.int64)
+    if len(labels) == 0 or labels.min() < 0 or labels.max() >= len(names):
+        found = f"{labels.min()} to {labels.max()}" if len(labels) else "no rows"
+        raise DataError(
+            f"data.label_column={data.label_column}: {where} has labels {found}; allowed: 0 to "
+            f"{len(names) - 1}. A label of -1 marks an unlabelled split: choose another data.test_split"
+        )
+    return names, labels
+
+
+def _split(
+    split: Any, data: DataConfig, name: str, labels: NDArray[np.int64], rows: NDArray[np.int64] | None
+) -> Split:
+    import datasets
+
+    chosen = np.arange(len(labels)) if rows is None else rows
+    try:
+        undecoded = split.cast_column(data.image_column, datasets.Image(decode=False))
+    except Exception as error:  # pyarrow and datasets both raise of their own here
+        raise DataError(
+            f"data.image_column={data.image_column}: split {name} holds "
+            f"{split.features[data.image_column]} there; allowed: images"
+        ) from error
+    root = Path(data.path).resolve() if data.path else None
+
+    def identify(row: int, path: str | None) -> str:
+        """Its path below the data folder where it is a file of its own, else split and row."""
+        if root is not None and path and Path(path).is_absolute() and root in Path(path).parents:
+            return Path(path).relative_to(root).as_posix()
+        return f"{name}/{row:07d}"
+
+    def read(start: int, stop: int) -> list[Image.Image]:
+        numbers = chosen[start:stop]
+        cells = undecoded[numbers.tolist()][data.image_column]
+        return [
+            _decode(cell, identify(int(row), cell.get("path")))
+            for row, cell in zip(numbers, cells, strict=True)
+        ]
+
+    paths = _column(undecoded, data.image_column, "path")
+    return Split(labels[chosen], [identify(int(row), paths[row]) for row in chosen], read)
+
+
+def _column(split: Any, column: str, field: str) -> list[Any]:
+    """One field of a column of structures, without reading the others."""
+    flat = split.with_format("arrow")[:].flatten()
+    return list(flat.column(f"{column}.{field}").to_pylist())
+
+
+def _decode(cell: dict[str, Any], image_id: str) -> Image.Image:
+    """One image as RGB, upright as its EXIF orientation says."""
+    place = cell["bytes"] if cell.get("bytes") is not None else cell.get("path")
+    if place is None:
+        raise DataError(f"image {image_id}: the row is empty; remove it from the data set")
+    try:
+        with Image.open(io.BytesIO(place) if isinstance(place, bytes) else place) as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"image {image_id}: cannot be read ({reason}); mend or remove it") from error

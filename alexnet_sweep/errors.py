@@ -1,0 +1,45 @@
+"""The errors a user can cause.
+
+SweepError            a mistake in what was typed or configured: one line, no traceback, exit code 2
+├── ConfigError       a key, option or value of the composed config
+├── DataError         a data set that is missing, unreadable, or not what the config says
+└── FolderError       a run or study folder that cannot be read, or that somebody else is using
+RunsFailed            a sweep whose runs did not all end well: exit code 1
+Interrupted           the user asked to stop (Ctrl-C): exit code 130; a KeyboardInterrupt, so that a launcher
+                      that collects failed jobs does not go on with the next one
+
+A message says what happened, which file or key, what was found, what is allowed, and what to do.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class SweepError(Exception):
+    """A mistake of the user's: shown as one line, exit code 2."""
+
+
+class ConfigError(SweepError):
+    """A key, an option or a value that the config does not allow."""
+
+
+class DataError(SweepError):
+    """A data set that is missing, unreadable, or not what the config says."""
+
+
+class FolderError(SweepError):
+    """A run or study folder that cannot be read, or that is in use."""
+
+
+class RunsFailed(Exception):
+    """Some runs of a sweep failed; the others are finished and reported. Exit code 1."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user asked to stop; what was reached is saved. Exit code 130."""
+
+
+def nearest(found: str, allowed: Iterable[str]) -> str:
+    """` Did you mean 'x'?` for the closest allowed word, or nothing if none is close."""
+    close = difflib.get_close_matches(found, list(allowed), n=1, cutoff=0.6)
+    return f" Did you mean '{close[0]}'?" if close else ""

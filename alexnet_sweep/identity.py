@@ -1,0 +1,84 @@
+"""Identity of a run and of an arm: a hash of everything that can change a result.
+
+A run's identity is its *resolved* config, less the few keys listed in `FREE_KEYS`, plus the data set's
+fingerprint. Spelling out a default gives the same id; changing a default, a group file or the data
+gives another. An arm is a run without its seed.
+"""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from alexnet_sweep.config import Config
+
+FREE_KEYS = (
+    "study",  # which question a run was asked for
+    "sweep",  # how a sweep is carried out
+    "paths",  # where things lie
+    "checkpoint",  # how often a run is saved, and what is kept of it
+    "trainer.progress",  # what is shown
+    "data.path",  # where the data set lies: its fingerprint counts instead
+)
+
+# What a result depends on: every module that takes part in training, evaluating or recording a run.
+TRAINING_SOURCES = (
+    "augment.py",
+    "checkpoint.py",
+    "data/batches.py",
+    "data/pack.py",
+    "data/source.py",
+    "data/splits.py",
+    "job.py",
+    "metrics.py",
+    "model/alexnet.py",
+    "model/init.py",
+    "model/layers.py",
+    "optim.py",
+    "predict.py",
+    "schedule.py",
+    "streams.py",
+    "train.py",
+)
+
+
+def plain(config: Config) -> dict[str, Any]:
+    """The config as plain nested dictionaries, in the schema's order."""
+    return dataclasses.asdict(config)
+
+
+def identity(config: Config, data_fingerprint: str) -> dict[str, Any]:
+    """What the hash is taken of: the config without `FREE_KEYS`, with the data's fingerprint."""
+    kept = plain(config)
+    for key in FREE_KEYS:
+        *parents, last = key.split(".")
+        node = kept
+        for parent in parents:
+            node = node[parent]
+        del node[last]
+    kept["data"]["fingerprint"] = data_fingerprint
+    return kept
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def run_id(config: Config, data_fingerprint: str) -> str:
+    """Twelve hex digits; equal for every spelling of the same run."""
+    return _digest(identity(config, data_fingerprint))[:12]
+
+
+def arm_id(config: Config, data_fingerprint: str) -> str:
+    """Twelve hex digits of the run without its seed."""
+    kept = identity(config, data_fingerprint)
+    del kept["seed"]
+    return _digest(kept)[:12]
+
+
+def source_hash() -> str:
+    """Twelve hex digits of the sources that training depends on, as they are now."""
+    package = Path(__file__).parent
+    return _digest([[name, (package / name).read_text()] for name in TRAINING_SOURCES])[:12]

@@ -1,0 +1,257 @@
+"""One run: data → model → train → evaluate → record. The only module that knows both torch and the store."""
+
+import math
+import os
+import signal
+import statistics
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from loguru import logger
+from safetensors.torch import save as to_safetensors
+
+from alexnet_sweep import checkpoint, machine, provenance
+from alexnet_sweep.assemble import Assembly, assemble
+from alexnet_sweep.augment import views_of
+from alexnet_sweep.config import Config
+from alexnet_sweep.errors import Interrupted
+from alexnet_sweep.files import whole_file
+from alexnet_sweep.identity import plain, source_hash
+from alexnet_sweep.model.plan import plan_layers
+from alexnet_sweep.narrate import Narrator, logging_to
+from alexnet_sweep.outcome import centre_errors, final_outcome
+from alexnet_sweep.store import Claim, RunFolder
+
+Stop = Callable[[], bool]
+
+
+class TrainingDiverged(Exception):
+    """The training loss is no longer a finite number."""
+
+
+def run(config: Config, run_id: str) -> dict[str, Any]:
+    """Carry out one run in its folder, or go on with it; returns what `result.json` holds.
+
+    Raises:
+        SweepError: a mistake of the user's that only the data could show.
+        Interrupted: the process was asked to stop; a checkpoint is saved.
+        TrainingDiverged: the loss is not finite.
+    """
+    folder = RunFolder(Path(config.paths.runs) / run_id)
+    with folder.claimed(config.trainer.epochs) as claim, logging_to(folder), _backend(config):
+        folder.failure.unlink(missing_ok=True)
+        try:
+            with _stop_on_signal() as stop:
+                return _run(config, folder, claim, stop)
+        except Interrupted:
+            logger.warning("run {} stopped; the same command goes on with it", run_id)
+            raise
+        except Exception:
+            folder.failure.write_text(traceback.format_exc())
+            logger.error("run {} failed; the traceback is in {}", run_id, folder.failure)
+            raise
+
+
+def _run(config: Config, folder: RunFolder, claim: Claim, stop: Stop) -> dict[str, Any]:
+    began = time.monotonic()
+    job = assemble(config, lambda done, total: claim.beat(packed=done, to_pack=total))
+    folder.write_config(plain(config))
+    parameters = sum(value.numel() for value in job.trainer.net.parameters())
+    logger.info(
+        "run {} in {}: {:,} parameters, {:,} training images in {} classes, on {} in {}",
+        folder.run_id,
+        folder.path,
+        parameters,
+        len(job.parts.train),
+        job.classes,
+        job.device,
+        job.trainer.precision,
+    )
+    rows: list[dict[str, Any]] = []
+    if folder.checkpoint.is_file():
+        rows = checkpoint.restore(folder.checkpoint, job.trainer)
+        logger.info("resumed at epoch {}, step {}", job.trainer.epoch + 1, job.trainer.next_step)
+    narrator = Narrator(folder, epochs=config.trainer.epochs, bar=config.trainer.progress)
+    try:
+        _train(config, folder, claim, job, rows, narrator, stop)
+    finally:
+        narrator.close()
+    errors, table = final_outcome(job, config.eval, claim.beat)
+    folder.write_predictions(table)
+    _write_weights(folder, job)
+    folder.write_provenance(
+        provenance.machine_facts()
+        | {
+            "device": device_name(job.device),
+            "wall_seconds": round(time.monotonic() - began, 1),
+            "images_per_second": round(statistics.median(narrator.rates), 1) if narrator.rates else None,
+            "attempts": claim.attempts,
+            "peak_memory_bytes": provenance.peak_memory_bytes(),
+        }
+    )
+    result = _result(config, job, parameters, rows[-1], errors)
+    folder.write_result(result)
+    if config.checkpoint.keep != "full":
+        folder.checkpoint.unlink(missing_ok=True)
+    if config.checkpoint.keep == "none":
+        folder.weights.unlink(missing_ok=True)
+    centre = errors["test"]["centre"]["top1_error"]
+    logger.info("run {} done: test error {:.2%} (centre view)", folder.run_id, centre)
+    return result
+
+
+def _train(
+    config: Config,
+    folder: RunFolder,
+    claim: Claim,
+    job: Assembly,
+    rows: list[dict[str, Any]],
+    narrator: Narrator,
+    stop: Stop,
+) -> None:
+    """Train to the last epoch, saving as configured; appends a row of metrics for every epoch."""
+    trainer, saved = job.trainer, time.monotonic()
+    for step in trainer.steps():
+        done_before = step.epoch * step.of
+        narrator.step(step, config.trainer.batch_size, done_before=done_before)
+        claim.beat(epoch=step.epoch, step=done_before + step.number + 1, steps=config.trainer.epochs * step.of)
+        if step.ends_epoch:
+            rows.append(_epoch_row(config, job, claim))
+            folder.write_metrics(rows)
+            narrator.epoch(rows[-1])
+            trainer.close_epoch()
+            due = trainer.epoch % config.checkpoint.every_epochs == 0
+        else:
+            due = time.monotonic() - saved >= 60 * config.checkpoint.every_minutes
+        stopping = stop()
+        if (due or stopping) and trainer.epoch < config.trainer.epochs:
+            checkpoint.save(folder.checkpoint, trainer, rows)
+            saved = time.monotonic()
+        if stopping:
+            raise Interrupted(f"run {folder.run_id} stopped; the same command goes on with it")
+
+
+def _epoch_row(config: Config, job: Assembly, claim: Claim) -> dict[str, Any]:
+    """Metrics of the epoch that has just ended; the schedule sees the held-out error."""
+    trainer, evaluation = job.trainer, config.eval
+    sums = trainer.epoch_sums()
+    if not math.isfinite(sums.loss):
+        raise TrainingDiverged(
+            f"epoch {trainer.epoch + 1}: the training loss is {sums.loss} at learning rate "
+            f"{trainer.learning_rate:g}; lower optim.learning_rate or set trainer.clip_grad_norm"
+        )
+    clean = centre_errors(job, evaluation, "train", job.parts.clean, claim.beat)
+    heldout = centre_errors(job, evaluation, "train", job.parts.heldout, claim.beat)
+    if heldout.images:
+        trainer.schedule.observe(heldout.top1_error)
+    return {
+        "epoch": trainer.epoch + 1,
+        "learning_rate": trainer.learning_rate,
+        "train_loss": sums.loss,
+        "train_top1_error": sums.top1 / sums.images,
+        "train_top5_error": None if sums.top5 is None else sums.top5 / sums.images,
+        "clean_train_images": clean.images,
+        "clean_train_top1_error": clean.top1_error if clean.images else None,
+        "clean_train_top5_error": clean.top5_error if clean.images else None,
+        "heldout_images": heldout.images,
+        "heldout_top1_error": heldout.top1_error if heldout.images else None,
+        "heldout_top5_error": heldout.top5_error if heldout.images else None,
+    }
+
+
+def _result(
+    config: Config,
+    job: Assembly,
+    parameters: int,
+    last: dict[str, Any],
+    errors: dict[str, dict[str, dict[str, Any]]],
+) -> dict[str, Any]:
+    meta, data = job.packed.meta, config.data
+    return {
+        "seed": config.seed,
+        "data": {
+            "name": meta.name,
+            "fingerprint": meta.fingerprint,
+            "classes": job.classes,
+            "train_images": len(job.parts.train),
+            "heldout_images": len(job.parts.heldout),
+            "test_images": len(job.parts.test),
+        },
+        "epochs": config.trainer.epochs,
+        "steps": config.trainer.epochs * job.trainer.batches.steps,
+        "parameters": parameters,
+        "multiply_accumulates": sum(
+            layer.multiply_accumulates for layer in plan_layers(config.model, data.crop_px, job.classes)
+        ),
+        "views": views_of(meta.stored_px, data.crop_px, config.eval.mirrored_views).count,
+        "last_epoch": last,
+        "errors": errors,
+        "effective": {
+            "device": job.device.type,
+            "precision": job.trainer.precision,
+            "cpu_threads": torch.get_num_threads(),
+            "versions": provenance.versions(),
+        },
+        "source_hash": source_hash(),
+    }
+
+
+def _write_weights(folder: RunFolder, job: Assembly) -> None:
+    weights = {name: value.cpu().contiguous() for name, value in job.trainer.net.state_dict().items()}
+    with whole_file(folder.weights) as stream:
+        stream.write(to_safetensors(weights))
+
+
+def device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return device.type
+
+
+@contextmanager
+def _backend(config: Config) -> Iterator[None]:
+    """Threads and determinism for this run; as they were before for the next one in this process."""
+    threads, wanted = torch.get_num_threads(), config.trainer.cpu_threads
+    was_deterministic = torch.are_deterministic_algorithms_enabled()
+    benchmark = torch.backends.cudnn.benchmark
+    # cuBLAS reads this once, before its first product; without it deterministic mode refuses to run on CUDA.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_num_threads(machine.usable_cores() if wanted == "auto" else int(wanted))
+    torch.use_deterministic_algorithms(config.trainer.deterministic)
+    torch.backends.cudnn.benchmark = not config.trainer.deterministic
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(was_deterministic)
+        torch.backends.cudnn.benchmark = benchmark
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[Stop]:
+    """A question to ask between steps: has Ctrl-C or SIGTERM come? A second Ctrl-C stops at once."""
+    asked: list[int] = []
+    before = {}
+
+    def note(number: int, frame: object) -> None:
+        if asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, note)
+    except ValueError:  # not the main thread: whoever runs us there owns the signals
+        before.clear()
+    try:
+        yield lambda: bool(asked)
+    except KeyboardInterrupt as second:
+        raise Interrupted("stopped at once; the same command goes on from the last checkpoint") from second
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,95 @@
+"""Planned runs against run folders: what is done, what goes on, what starts, and why."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from alexnet_sweep.config import SweepConfig
+from alexnet_sweep.errors import ConfigError, SweepError
+from alexnet_sweep.store import FAILED, RunFolder
+from alexnet_sweep.study import PlannedRun
+
+
+class Action(StrEnum):
+    DONE = "done"
+    RUN = "run"
+    RESUME = "resume"
+    ALIVE = "alive elsewhere"
+    GIVEN_UP = "failed too often"
+    STALE = "stale"
+
+
+TO_TRAIN = (Action.RUN, Action.RESUME)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What happens to a run, why, and whether its folder is emptied first."""
+
+    run_id: str
+    action: Action
+    why: str
+    clear: bool = False
+
+
+def decide(folder: RunFolder, sweep: SweepConfig, source_hash: str) -> Decision:
+    """What a start would do with one run."""
+    name, retrain = folder.run_id, sweep.retrain
+    owner = folder.alive_elsewhere()
+    if owner is not None:
+        return Decision(name, Action.ALIVE, f"in use by {owner}")
+    if retrain == name:
+        return Decision(name, Action.RUN, "sweep.retrain names it", clear=True)
+    result, status = folder.read_result(), folder.read_status()
+    if result is not None:
+        if result["source_hash"] == source_hash or sweep.stale == "keep":
+            return Decision(name, Action.DONE, "has a result")
+        if sweep.stale == "retrain":
+            return Decision(name, Action.RUN, "its result is of older training code", clear=True)
+        return Decision(name, Action.STALE, "its result is of older training code")
+    if status.get("state") == FAILED:
+        failures = int(status.get("failures", 1))
+        if retrain == FAILED:
+            return Decision(name, Action.RUN, "sweep.retrain=failed", clear=True)
+        if failures > sweep.retries:
+            return Decision(name, Action.GIVEN_UP, f"failed {failures}×: {status.get('reason')}")
+        return Decision(name, Action.RUN, f"failed {failures}×, tried again", clear=True)
+    if folder.checkpoint.is_file():
+        return Decision(name, Action.RESUME, f"stopped in epoch {status.get('epoch', 0) + 1}")
+    return Decision(name, Action.RUN, "new" if not status else "stopped before its first checkpoint")
+
+
+def decide_all(
+    runs: Sequence[PlannedRun], runs_folder: Path, sweep: SweepConfig, source_hash: str
+) -> list[Decision]:
+    """A decision for every planned run, in order.
+
+    Raises:
+        SweepError: where results of older training code would be mixed with new ones.
+        ConfigError: where sweep.retrain names no run of the study.
+    """
+    known = {run.run_id for run in runs}
+    if sweep.retrain not in (None, FAILED) and sweep.retrain not in known:
+        raise ConfigError(
+            f"sweep.retrain={sweep.retrain}: no run of this study; allowed: failed, or one of {', '.join(sorted(known))}"
+        )
+    decisions = [decide(RunFolder(runs_folder / run.run_id), sweep, source_hash) for run in runs]
+    stale = [decision.run_id for decision in decisions if decision.action is Action.STALE]
+    if stale:
+        raise SweepError(
+            f"{len(stale)} of {len(runs)} runs have results of older training code ({stale[0]}"
+            f"{', …' if len(stale) > 1 else ''}); set sweep.stale=retrain to train them again, or sweep.stale=keep "
+            "to use them as they are"
+        )
+    return decisions
+
+
+def summary(decisions: Sequence[Decision]) -> str:
+    """`4 runs: 3 done, 1 run`."""
+    counts = Counter(str(decision.action) for decision in decisions)
+    parts = ", ".join(f"{number} {action}" for action, number in counts.items())
+    return f"{len(decisions)} run{'s' if len(decisions) != 1 else ''}: {parts}"
+
+

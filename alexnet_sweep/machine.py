@@ -1,0 +1,35 @@
+"""What this machine and this process are: cores, host, boot, process start. Imports no torch."""
+
+import os
+import socket
+from functools import cache
+from pathlib import Path
+
+import psutil
+
+
+def usable_cores() -> int:
+    """Cores this process may use (an affinity mask, as SLURM and taskset set it, counts)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@cache
+def host() -> str:
+    return socket.gethostname()
+
+
+@cache
+def boot() -> str:
+    """An id of the current boot, so that a process id is not mistaken for one from before a restart."""
+    linux = Path("/proc/sys/kernel/random/boot_id")
+    return linux.read_text().strip() if linux.is_file() else f"{psutil.boot_time():.0f}"
+
+
+def started(process: int) -> float | None:
+    """When a process of this machine started, in seconds since 1970; None where there is no such process."""
+    try:
+        return float(psutil.Process(process).create_time())
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return None

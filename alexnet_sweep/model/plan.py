@@ -1,0 +1,148 @@
+"""The layers of a configured AlexNet, with their shapes, before any tensor exists (paper §3.5, figure 2).
+
+`plan_layers` is the one place that turns widths, topology, depth, stem and pooling into numbers.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+from alexnet_sweep.config import ModelConfig, StemConfig
+from alexnet_sweep.errors import ConfigError
+
+FULL_SIZE_CROP_PX = 224
+WIDTH_UNIT = 4  # scaled widths are multiples of it, so that two groups and two columns divide them
+BIAS_LAYERS = ("conv2", "conv4", "conv5", "fc6", "fc7")  # paper §5
+SIXTH_KERNELS = 256  # released code, config 146: 128 in each half
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer with weights, and the poolings that follow it (two, where conv2 is left out)."""
+
+    name: str
+    inputs: int
+    outputs: int
+    groups: int = 1
+    kernel: int = 1
+    stride: int = 1
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)  # left, right, top, bottom
+    out_px: int = 1
+    pools: tuple[tuple[str, int], ...] = ()  # name, side of the maps after it
+
+    @property
+    def fan_in(self) -> int:
+        """Inputs of one output unit."""
+        return self.inputs // self.groups * self.kernel**2
+
+    @property
+    def parameters(self) -> int:
+        return self.outputs * (self.fan_in + 1)
+
+    @property
+    def multiply_accumulates(self) -> int:
+        """For one image, without the biases."""
+        return self.outputs * self.fan_in * self.out_px**2
+
+
+def fitted_stem(stem: StemConfig, crop_px: int) -> tuple[int, int, tuple[int, int, int, int]]:
+    """Kernel, stride and padding of conv1: as configured, or fitted to the crop (model/stem=auto)."""
+    if stem.kernel is not None and stem.stride is not None and stem.padding is not None:
+        left, right, top, bottom = stem.padding
+        return stem.kernel, stem.stride, (left, right, top, bottom)
+    if crop_px <= 40:
+        return 5, 1, (0, 0, 0, 0)
+    if crop_px <= 96:
+        return 9, 2, (0, 0, 0, 0)
+    kernel, stride = 11, 4
+    over = -(crop_px - kernel) % stride  # the released code's ceil rule (paper.md §1.3)
+    return kernel, stride, (0, over, 0, over)
+
+
+def plan_layers(model: ModelConfig, crop_px: int, classes: int) -> list[Layer]:
+    """All layers with weights, first to last.
+
+    Raises:
+        ConfigError: where the maps shrink to nothing, or groups do not divide the channels.
+    """
+    topology, depth = model.topology, model.depth
+    kernel, stride, padding = fitted_stem(model.stem, crop_px)
+    layers: list[Layer] = []
+    channels, size = 3, crop_px
+    for number in range(1, 6):
+        pooled = number in (1, 2, 5)
+        if number != depth.removed_conv:
+            shape = (kernel, stride, padding) if number == 1 else _same(5 if number == 2 else 3)
+            layer = Layer(
+                f"conv{number}",
+                channels,
+                _scaled(topology.kernels[number - 1], model.width),
+                topology.groups[number - 1],
+                *shape,
+            )
+            size = _convolved(size, layer)
+            channels = layer.outputs
+            layers.append(dataclasses.replace(layer, out_px=size))
+        if pooled:
+            size = _pooled(size, model, crop_px)
+            pools = (*layers[-1].pools, (f"pool{number}", size))
+            layers[-1] = dataclasses.replace(layers[-1], pools=pools)
+    if depth.sixth_conv:
+        outputs = _scaled(SIXTH_KERNELS, model.width)
+        layers.append(Layer("conv6", channels, outputs, 1, *_same(3), out_px=size))
+        channels = outputs
+    units = channels * size**2
+    for name, width, groups in zip(
+        ("fc6", "fc7"), topology.fc_widths, topology.fc_groups, strict=True
+    ):
+        layers.append(Layer(name, units, _scaled(width, model.width), groups))
+        units = layers[-1].outputs
+    layers.append(Layer("fc8", units, classes))
+    for layer in layers:
+        if layer.inputs % layer.groups or layer.outputs % layer.groups:
+            raise ConfigError(
+                f"model.topology: {layer.name} has {layer.inputs} inputs and {layer.outputs} outputs, which "
+                f"{layer.groups} groups do not divide; change its groups or widths"
+            )
+    return layers
+
+
+def full_size(model: ModelConfig, classes: int) -> list[Layer]:
+    """The same net at width 1 on 224 px crops: where the paper's initial weights belong."""
+    paper_stem = StemConfig(kernel=None, stride=None, padding=None)
+    whole = dataclasses.replace(model, width=1.0, stem=paper_stem)
+    return plan_layers(whole, FULL_SIZE_CROP_PX, classes)
+
+
+def _scaled(width: int, factor: float) -> int:
+    if factor == 1.0:
+        return width
+    return max(WIDTH_UNIT, round(width * factor / WIDTH_UNIT) * WIDTH_UNIT)
+
+
+def _same(kernel: int) -> tuple[int, int, tuple[int, int, int, int]]:
+    edge = kernel // 2
+    return kernel, 1, (edge, edge, edge, edge)
+
+
+def _convolved(size: int, layer: Layer) -> int:
+    left, right, top, bottom = layer.padding
+    if left + right != top + bottom:
+        raise ConfigError(
+            f"model.stem.padding={list(layer.padding)}: left + right must equal top + bottom"
+        )
+    room = size + left + right - layer.kernel
+    if room < 0:
+        raise ConfigError(
+            f"data.crop_px: {layer.name} meets maps of {size} px, smaller than its {layer.kernel} px kernel; "
+            "raise data.crop_px or choose a model/stem with a smaller kernel"
+        )
+    return room // layer.stride + 1
+
+
+def _pooled(size: int, model: ModelConfig, crop_px: int) -> int:
+    if size < model.pool.size:
+        raise ConfigError(
+            f"data.crop_px={crop_px}: too small, a pooling of {model.pool.size} px meets maps of {size} px; "
+            "raise data.crop_px (27 and more with model/stem=px32)"
+        )
+    return (size - model.pool.size) // model.pool.stride + 1

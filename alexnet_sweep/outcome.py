@@ -1,0 +1,101 @@
+"""What a trained network gets right and wrong: error counts, and a row an evaluated image."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from alexnet_sweep.assemble import Assembly
+from alexnet_sweep.config import EvalConfig
+from alexnet_sweep.metrics import ErrorCounts, best_classes, count_errors, label_ranks
+from alexnet_sweep.predict import Beat, Probabilities, predict
+
+KEEP_ALL_PROBABILITIES_UP_TO = 100  # classes
+
+
+def probabilities(
+    job: Assembly, config: EvalConfig, split: str, rows: NDArray[np.int64], beat: Beat, *, all_views: bool
+) -> Probabilities:
+    """Evaluate stored rows of `train` or `test` with the network as it is."""
+    return predict(
+        job.trainer.net,
+        job.trainer.forward,
+        job.packed.images[split],
+        rows,
+        pixels=job.pixels,
+        config=config,
+        all_views=all_views,
+        device=job.device,
+        beat=beat,
+    )
+
+
+def centre_errors(
+    job: Assembly, config: EvalConfig, split: str, rows: NDArray[np.int64], beat: Beat
+) -> ErrorCounts:
+    """Errors of the centre view on stored rows of `train` or `test`."""
+    found = probabilities(job, config, split, rows, beat, all_views=False)
+    if not len(rows):
+        return ErrorCounts(0, 0, 0 if job.classes > 5 else None)
+    return count_errors(label_ranks(found.centre, job.packed.labels[split][rows]), job.classes)
+
+
+def final_outcome(
+    job: Assembly, config: EvalConfig, beat: Beat
+) -> tuple[dict[str, dict[str, dict[str, Any]]], pa.Table]:
+    """Errors by split and view, and the table of predictions, of the test and the held-out part."""
+    errors: dict[str, dict[str, dict[str, Any]]] = {}
+    tables: list[pa.Table] = []
+    for name, split, rows in (("test", "test", job.parts.test), ("heldout", "train", job.parts.heldout)):
+        if not len(rows):
+            continue
+        found = probabilities(job, config, split, rows, beat, all_views=True)
+        assert found.ten is not None
+        labels = job.packed.labels[split][rows]
+        ids = [job.packed.ids[split][row] for row in rows]
+        errors[name] = {
+            view: _as_dict(count_errors(label_ranks(values, labels), job.classes))
+            for view, values in (("centre", found.centre), ("ten", found.ten))
+        }
+        tables.append(_table(name, ids, labels, found.centre, found.ten))
+    return errors, pa.concat_tables(tables)
+
+
+def _as_dict(counts: ErrorCounts) -> dict[str, Any]:
+    return {
+        "images": counts.images,
+        "top1": counts.top1,
+        "top5": counts.top5,
+        "top1_error": counts.top1_error,
+        "top5_error": counts.top5_error,
+    }
+
+
+def _table(
+    split: str,
+    ids: list[str],
+    labels: NDArray[np.int64],
+    centre: NDArray[np.float32],
+    ten: NDArray[np.float32],
+) -> pa.Table:
+    columns: dict[str, Any] = {
+        "split": pa.array([split] * len(ids)).dictionary_encode(),
+        "image": pa.array(ids),
+        "label": pa.array(labels.astype(np.int32)),
+    }
+    for view, values in (("centre", centre), ("ten", ten)):
+        own = values[np.arange(len(labels)), labels]
+        columns[f"{view}_rank"] = pa.array(label_ranks(values, labels).astype(np.int32))
+        columns[f"{view}_probability"] = pa.array(own)
+        best = best_classes(values).astype(np.int32)
+        columns[f"{view}_best"] = pa.FixedSizeListArray.from_arrays(best.ravel(), best.shape[1])
+        columns[f"{view}_best_probabilities"] = pa.FixedSizeListArray.from_arrays(
+            np.take_along_axis(values, best.astype(np.int64), 1).ravel(), best.shape[1]
+        )
+        if values.shape[1] <= KEEP_ALL_PROBABILITIES_UP_TO:
+            halves = values.astype(np.float16)
+            columns[f"{view}_probabilities"] = pa.FixedSizeListArray.from_arrays(
+                pa.array(halves.ravel()), values.shape[1]
+            )
+    return pa.table(columns)

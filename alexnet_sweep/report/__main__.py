@@ -1,0 +1,33 @@
+"""`python -m alexnet_sweep.report STUDY`: rebuild a report from run folders. Trains nothing, imports no torch."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from alexnet_sweep.errors import SweepError
+from alexnet_sweep.report import write_report
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m alexnet_sweep.report",
+        description="Rebuild a study's report from its run folders; trains nothing.",
+        epilog="example: python -m alexnet_sweep.report lrn-1a2b3c4d",
+    )
+    parser.add_argument("study", help="a folder name under RUNS/_studies")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where run folders lie (runs)")
+    parser.add_argument("--reports", type=Path, default=Path("reports"), help="where reports go (reports)")
+    chosen = parser.parse_args(arguments)
+    try:
+        report = write_report(chosen.study, chosen.runs, chosen.reports)
+    except SweepError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(report.text)
+    print(f"report: {report.path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""The Markdown report of a study, with its tables as CSV: `reports/<study>/README.md`."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from alexnet_sweep.aggregate import arm_table, load_ranks, load_results, provenance_facts
+from alexnet_sweep.files import write_text
+from alexnet_sweep.store import DONE, RunFolder, study_folder
+
+VIEW_WORDS = {
+    10: "ten views (four corners, centre, and their mirrors), averaged",
+    5: "five views (four corners and centre; no mirrors), averaged",
+    2: "two views (the image and its mirror; images are stored at the crop's size), averaged",
+    1: "one view (images are stored at the crop's size; no mirrors)",
+}
+METRIC_WORDS = {"top1": "Top-1", "top5": "Top-5"}
+
+
+@dataclass(frozen=True)
+class Report:
+    """Where a report was written, and its text."""
+
+    path: Path
+    text: str
+
+
+def write_report(study: str, runs: Path, reports: Path) -> Report:
+    """Rebuild a study's report from its plan and run folders; the same folders give the same bytes.
+
+    Raises:
+        FolderError: where there is no such study, or a finished run's predictions cannot be read.
+    """
+    plan = study_folder(runs, study).read_plan()
+    results = load_results(study, runs)
+    table = arm_table(results, load_ranks(results, runs)) if (results["state"] == DONE).any() else None
+    folder = reports / study
+    write_text(folder / "results.csv", results.to_csv(index=False, lineterminator="\n"))
+    if table is not None:
+        write_text(folder / "deltas.csv", table.to_csv(index=False, lineterminator="\n"))
+    text = _page(plan, results, table, provenance_facts(results, runs), runs)
+    path = folder / "README.md"
+    write_text(path, text)
+    return Report(path, text)
+
+
+def _page(
+    plan: Mapping[str, Any],
+    results: pd.DataFrame,
+    table: pd.DataFrame | None,
+    facts: Sequence[Mapping[str, Any]],
+    runs: Path,
+) -> str:
+    parts = [f"# {plan['name']}", ""]
+    parts += _headline(plan, results)
+    if table is None:
+        parts += ["No run is done yet.", ""]
+    else:
+        first = _first_result(results, runs)
+        views = {"ten": VIEW_WORDS[first["views"]], "centre": "the centre view"}
+        if first["data"]["classes"] <= 5:
+            parts += [f"No top-5 errors: the data set has {first['data']['classes']} classes.", ""]
+        for view, words in views.items():
+            parts += [f"## Test error in %, {words}", "", *_delta_rows(table, "test", view), ""]
+        parts += _how_to_read(table, first)
+    parts += _run_rows(results)
+    parts += _provenance(plan, facts)
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _first_result(results: pd.DataFrame, runs: Path) -> dict[str, Any]:
+    run = results.loc[results["state"] == DONE, "run_id"].iloc[0]
+    result = RunFolder(runs / str(run)).read_result()
+    assert result is not None
+    return result
+
+
+def _headline(plan: Mapping[str, Any], results: pd.DataFrame) -> list[str]:
+    states = results.drop_duplicates("run_id")["state"].value_counts()
+    done, total = int(states.get(DONE, 0)), int(states.sum())
+    missing = ", ".join(f"{count} {state}" for state, count in states.items() if state != DONE)
+    arms = len(plan["arms"])
+    line = f"{arms} arm{'s' if arms != 1 else ''}, {done} of {total} runs done" + (f" ({missing})" if missing else "")
+    baseline = next(arm["label"] for arm in plan["arms"] if arm["arm_id"] == plan["baseline"])
+    return [f"{line}. Baseline: {escaped(baseline)}.", ""]
+
+
+def _delta_rows(table: pd.DataFrame, split: str, view: str) -> list[str]:
+    part = table[(table["split"] == split) & (table["view"] == view)]
+    metrics = [metric for metric in METRIC_WORDS if (part["metric"] == metric).any()]
+    head = ["arm", "seeds"]
+    for metric in metrics:
+        head += [f"{METRIC_WORDS[metric]} error", f"Δ {METRIC_WORDS[metric]} [95 %]"]
+    rows = []
+    for arm_id in part["arm_id"].unique():
+        cells = part[part["arm_id"] == arm_id].set_index("metric")
+        row = [escaped(str(cells["arm"].iloc[0])), str(int(cells["seeds"].iloc[0]))]
+        for metric in metrics:
+            row += _cells(cells.loc[metric])
+        rows.append(row)
+    return aligned(head, rows)
+
+
+def _cells(row: "pd.Series[Any]") -> list[str]:
+    error = "–" if pd.isna(row["error"]) else f"{100 * row['error']:.2f}"
+    if row["baseline"]:
+        return [error, "baseline"]
+    if pd.isna(row["delta"]):
+        return [error, "–"]
+    delta, low, high = (_signed(row[key]) for key in ("delta", "low", "high"))
+    return [error, f"{delta} [{low}, {high}]"]
+
+
+def _signed(fraction: float) -> str:
+    """A difference in percentage points, with its sign and a true minus."""
+    return f"{100 * fraction + 0.0:+.2f}".replace("-", "−")
+
+
+def _how_to_read(table: pd.DataFrame, first: Mapping[str, Any]) -> list[str]:
+    seeds = sorted(set(table.loc[~table["baseline"], "paired_seeds"]))
+    data = first["data"]
+    counts = ", ".join(f"{seed}" for seed in seeds) or "no"
+    return [
+        "Δ is the arm less the baseline in percentage points: positive means that the change hurt. It is paired: same "
+        f"images, same seeds ({counts} per arm). The interval covers the choice of the {data['test_images']:,} test "
+        "images only; another seed may move a delta further than that.",
+        "",
+        f"Data: {escaped(data['name'])}, {data['classes']} classes, {data['train_images']:,} images trained on, "
+        f"{data['heldout_images']:,} held out; {first['epochs']} epochs, the last one counts. "
+        f"{first['parameters']:,} parameters in the first run's network.",
+        "",
+    ]
+
+
+def _run_rows(results: pd.DataFrame) -> list[str]:
+    chosen = results.drop_duplicates("run_id")
+    rows = [
+        [escaped(str(run.arm)), str(run.seed), str(run.run_id), str(run.state)] for run in chosen.itertuples()
+    ]
+    return ["## Runs", "", *aligned(["arm", "seed", "run", "state"], rows), ""]
+
+
+def _provenance(plan: Mapping[str, Any], facts: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = [f"command   {plan['command']}", f"sources   {plan['source_hash']}"]
+    for key, word in (("commit", "commit"), ("host", "host"), ("device", "device"), ("platform", "platform")):
+        found = sorted({str(fact.get(key)) for fact in facts if fact.get(key) is not None})
+        if found:
+            lines.append(f"{word:<9} {', '.join(found)}")
+    versions = sorted({f"{name} {version}" for fact in facts for name, version in fact.get("versions", {}).items()})
+    if versions:
+        lines.append(f"versions  {', '.join(versions)}")
+    seconds = [float(fact["wall_seconds"]) for fact in facts if "wall_seconds" in fact]
+    if seconds:
+        lines.append(
+            f"times     {sum(seconds):,.0f} s in {len(seconds)} runs, median {statistics.median(seconds):,.1f} s a run"
+        )
+    return ["## Provenance", "", "```text", *lines, "```", ""]
+
+
+def aligned(head: list[str], rows: list[list[str]]) -> list[str]:
+    """A Markdown table whose columns line up in a terminal; the first column is left-aligned, the rest right."""
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+
+    def line(cells: list[str]) -> str:
+        first, *rest = (
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        )
+        return "| " + " | ".join([first, *rest]) + " |"
+
+    rule = "|" + "|".join("-" * (width + 1) + ("-" if column == 0 else ":") for column, width in enumerate(widths)) + "|"
+    return [line(head), rule, *(line(row) for row in rows)]
+
+
+def escaped(text: str) -> str:
+    """Text that stays one cell of a Markdown table and runs as nothing else."""
+    plain = " ".join(text.split())
+    for character in "\\`*_[]<>|#":
+        plain = plain.replace(character, "\\" + character)
+    return plain

@@ -1,0 +1,48 @@
+"""How the learning rate falls: a factor of the full rate for each epoch (paper §5)."""
+
+import math
+from typing import Any
+
+from alexnet_sweep.config import ScheduleConfig
+
+
+class Schedule:
+    """The factor for the epoch that comes next; only `plateau` looks at errors, and only at held-out ones."""
+
+    def __init__(self, config: ScheduleConfig, total_epochs: int) -> None:
+        self.config, self.total_epochs = config, total_epochs
+        self.drops = 0
+        self.best: float | None = None
+        self.waited = 0
+
+    def factor(self, epoch: int) -> float:
+        """For epoch `epoch`, counted from 0."""
+        config = self.config
+        if config.name == "constant":
+            return 1.0
+        if config.name == "cosine":
+            return 0.5 * (1.0 + math.cos(math.pi * epoch / self.total_epochs))
+        if config.name == "fractions":
+            drops = sum(epoch >= part * self.total_epochs for part in config.drop_fractions)
+        elif config.name == "multistep":
+            drops = sum(epoch >= after for after in config.drop_epochs)
+        else:
+            drops = self.drops
+        return config.drop_factor**drops
+
+    def observe(self, heldout_top1_error: float) -> None:
+        """Tell the schedule the held-out error after an epoch."""
+        if self.config.name != "plateau":
+            return
+        if self.best is None or heldout_top1_error < self.best:
+            self.best, self.waited = heldout_top1_error, 0
+            return
+        self.waited += 1
+        if self.waited >= self.config.patience_epochs and self.drops < self.config.max_drops:
+            self.drops, self.waited = self.drops + 1, 0
+
+    def state(self) -> dict[str, Any]:
+        return {"drops": self.drops, "best": self.best, "waited": self.waited}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.drops, self.best, self.waited = state["drops"], state["best"], state["waited"]

@@ -1,0 +1,293 @@
+"""Names and writes every file of a run folder and of a study folder; reads results back.
+
+    runs/<run_id>/         one run, whichever study asked first     (RunFolder)
+    runs/_studies/<name>/  plan.json: which runs a study needs       (StudyFolder)
+    runs/_data/            packed data sets                          (alexnet_sweep.data.pack)
+
+`result.json` is written last: its presence means that the run is done. Imports no torch.
+"""
+
+import csv
+import io
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from alexnet_sweep import machine
+from alexnet_sweep.errors import FolderError
+from alexnet_sweep.files import whole_file, write_json, write_text
+
+FORMAT = 1
+DEAD_AFTER_SECONDS = 120.0  # a heartbeat on another host that is older than this is a dead run's
+RUNNING, DONE, FAILED, INTERRUPTED = "running", "done", "failed", "interrupted"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run (design: a run's folder)."""
+
+    path: Path
+
+    @property
+    def run_id(self) -> str:
+        return self.path.name
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def status(self) -> Path:
+        return self.path / "status.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.csv"
+
+    @property
+    def predictions(self) -> Path:
+        return self.path / "predictions.parquet"
+
+    @property
+    def result(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def provenance(self) -> Path:
+        return self.path / "provenance.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint.pt"
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "weights.safetensors"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "train.log"
+
+    @property
+    def failure(self) -> Path:
+        return self.path / "failure.txt"
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        write_text(self.config, yaml.safe_dump(config, sort_keys=False))
+
+    def write_metrics(self, rows: list[dict[str, Any]]) -> None:
+        """One row an epoch; floats are written so that reading gives the same value."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(self.metrics, text.getvalue())
+
+    def write_predictions(self, table: pa.Table) -> None:
+        with whole_file(self.predictions) as stream:
+            pq.write_table(table, stream, compression="zstd")
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """Last of all: from now on the run is done."""
+        write_json(self.result, {"format": FORMAT, "run_id": self.run_id, **result})
+
+    def write_provenance(self, provenance: dict[str, Any]) -> None:
+        write_json(self.provenance, provenance)
+
+    def read_result(self) -> dict[str, Any] | None:
+        """The result, or None where the run is not done.
+
+        Raises:
+            FolderError: where the file is there but cannot be trusted.
+        """
+        result = _read_json(self.result)
+        if result is None:
+            return None
+        if result.get("format") != FORMAT or result.get("run_id") != self.run_id:
+            raise FolderError(
+                f"{self.result}: format {result.get('format')} of run {result.get('run_id')}; expected format "
+                f"{FORMAT} of run {self.run_id}. Move the folder away to train the run again"
+            )
+        return result
+
+    def clear(self) -> None:
+        """Forget the run: what was recorded goes, its log stays."""
+        for path in (self.result, self.predictions, self.weights, self.checkpoint, self.metrics):
+            path.unlink(missing_ok=True)
+        for path in (self.provenance, self.status, self.failure):
+            path.unlink(missing_ok=True)
+
+    def read_predictions(self, columns: list[str]) -> pa.Table:
+        """Some columns of the predictions, a row an evaluated image.
+
+        Raises:
+            FolderError: where the file cannot be read.
+        """
+        try:
+            return pq.read_table(self.predictions, columns=columns)
+        except (OSError, pa.ArrowException) as error:
+            raise FolderError(
+                f"{self.predictions}: cannot be read ({one_line(error)}); move its folder away to train the run again"
+            ) from error
+
+    def read_provenance(self) -> dict[str, Any]:
+        return _read_json(self.provenance) or {}
+
+    def read_status(self) -> dict[str, Any]:
+        """The last status, or an empty one; a status that cannot be read counts as none."""
+        try:
+            return _read_json(self.status) or {}
+        except FolderError:
+            return {}
+
+    def alive_elsewhere(self) -> str | None:
+        """Who is running this run at the moment (`host process N`), if it is not this process."""
+        status = self.read_status()
+        if status.get("state") != RUNNING:
+            return None
+        owner = f"{status['host']} process {status['process']}"
+        if status["host"] != machine.host():
+            age = time.time() - status["heartbeat"]
+            return owner if age < DEAD_AFTER_SECONDS else None
+        if status["boot"] != machine.boot() or status["process"] == os.getpid():
+            return None
+        started = machine.started(status["process"])
+        same = started is not None and abs(started - status["process_started"]) < 1.0
+        return owner if same else None
+
+    @contextmanager
+    def claimed(self, total_epochs: int) -> Iterator["Claim"]:
+        """This process runs this run until the block ends, which leaves a state other than `running`.
+
+        Raises:
+            FolderError: where another live process has it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(self.path / ".lock", timeout=30):  # only while claiming
+            owner = self.alive_elsewhere()
+            if owner is not None:
+                raise FolderError(f"{self.path}: in use by {owner}; wait for it, or stop it first")
+            before = self.read_status()
+            claim = Claim(
+                self, int(before.get("attempts", 0)) + 1, int(before.get("failures", 0)), total_epochs
+            )
+            claim.beat(force=True)
+        try:
+            yield claim
+        except KeyboardInterrupt:
+            claim.end(INTERRUPTED)
+            raise
+        except BaseException as error:
+            claim.failures += 1
+            claim.end(FAILED, reason=one_line(error))
+            raise
+        claim.end(DONE)
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's kind and message on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
+
+
+class Claim:
+    """The status of a run that this process is running; written at most every few seconds."""
+
+    EVERY_SECONDS = 5.0
+
+    def __init__(self, folder: RunFolder, attempts: int, failures: int, total_epochs: int) -> None:
+        self.folder, self.attempts, self.failures = folder, attempts, failures
+        self.progress: dict[str, Any] = {"epoch": 0, "epochs": total_epochs}
+        self.started = time.time()
+        self._last = 0.0
+
+    def beat(self, *, force: bool = False, **progress: Any) -> None:
+        """Note progress; write the status if the last one is old enough."""
+        self.progress.update(progress)
+        if force or time.monotonic() - self._last >= self.EVERY_SECONDS:
+            self._write(RUNNING)
+            self._last = time.monotonic()
+
+    def end(self, state: str, reason: str | None = None) -> None:
+        self._write(state, reason)
+
+    def _write(self, state: str, reason: str | None = None) -> None:
+        write_json(
+            self.folder.status,
+            {
+                "state": state,
+                "reason": reason,
+                "heartbeat": time.time(),
+                "started": self.started,
+                "host": machine.host(),
+                "boot": machine.boot(),
+                "process": os.getpid(),
+                "process_started": machine.started(os.getpid()),
+                "slurm_job": os.environ.get("SLURM_JOB_ID"),
+                "attempts": self.attempts,
+                "failures": self.failures,
+                **self.progress,
+            },
+        )
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """The plan of a study, from which a report can tell which runs are missing."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def plan(self) -> Path:
+        return self.path / "plan.json"
+
+    def write_plan(self, plan: dict[str, Any]) -> None:
+        write_json(self.plan, {"format": FORMAT, **plan})
+
+    def read_plan(self) -> dict[str, Any]:
+        """The plan.
+
+        Raises:
+            FolderError: where there is none, naming the studies there are.
+        """
+        plan = _read_json(self.plan)
+        if plan is None:
+            around = self.path.parent
+            known = sorted(item.name for item in around.iterdir()) if around.is_dir() else []
+            raise FolderError(
+                f"{self.path}: no study of that name; have: {', '.join(known) or 'none yet'}"
+            )
+        if plan.get("format") != FORMAT:
+            raise FolderError(f"{self.plan}: format {plan.get('format')}; this version reads {FORMAT}")
+        return plan
+
+
+def study_folder(runs: Path, name: str) -> StudyFolder:
+    return StudyFolder(runs / "_studies" / name)
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return None
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise FolderError(f"{path}: not valid JSON ({error}); move its folder away to start it again") from error
+    if not isinstance(value, dict):
+        raise FolderError(f"{path}: not a JSON object; move its folder away to start it again")
+    return value

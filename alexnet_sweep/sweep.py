@@ -1,0 +1,131 @@
+"""A sweep from plan to report: check it whole, write the plan, launch what is missing, report. No torch."""
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from loguru import logger
+
+from alexnet_sweep.config import Config, check
+from alexnet_sweep.data.pack import Meta, describe, fingerprint
+from alexnet_sweep.data.splits import check_sizes
+from alexnet_sweep.errors import Interrupted, RunsFailed
+from alexnet_sweep.identity import source_hash
+from alexnet_sweep.ledger import TO_TRAIN, Action, decide_all, summary
+from alexnet_sweep.model.plan import plan_layers
+from alexnet_sweep.report import write_report
+from alexnet_sweep.store import RunFolder, study_folder
+from alexnet_sweep.study import Compose, PlannedRun, plan_grid
+
+Launch = Callable[[list[list[str]]], Sequence[Any]]
+
+
+class DataFacts:
+    """Fingerprints and sizes of the data sets of a sweep, each taken once."""
+
+    def __init__(self) -> None:
+        self._marks: dict[str, str] = {}
+        self._metas: dict[str, Meta] = {}
+
+    def fingerprint(self, config: Config) -> str:
+        key = repr(config.data)
+        if key not in self._marks:
+            self._marks[key] = fingerprint(config.data)
+        return self._marks[key]
+
+    def meta(self, config: Config) -> Meta:
+        mark = self.fingerprint(config)
+        if mark not in self._metas:
+            self._metas[mark] = describe(config.data, Path(config.paths.store))
+        return self._metas[mark]
+
+    def check(self, config: Config) -> None:
+        """Everything that can be known to be wrong before training.
+
+        Raises:
+            SweepError: one line.
+        """
+        check(config)
+        meta = self.meta(config)
+        check_sizes(config, meta.counts)
+        plan_layers(config.model, config.data.crop_px, len(meta.class_names))
+
+
+def conduct(
+    jobs: Sequence[Sequence[str]], *, swept: Sequence[str], compose: Compose, launch: Launch
+) -> list[Any]:
+    """Carry out a sweep; `launch` runs override lists and returns Hydra's job returns.
+
+    Raises:
+        SweepError: before anything is written or launched.
+        RunsFailed: after the report, where runs failed.
+        Interrupted: after the report, where the user asked to stop.
+    """
+    facts, settings = DataFacts(), compose(jobs[0])
+    runs, reports = Path(settings.paths.runs), Path(settings.paths.reports)
+
+    def checked(overrides: Sequence[str]) -> Config:
+        config = compose(overrides)
+        facts.check(config)
+        return config
+
+    study = plan_grid(
+        jobs,
+        swept=swept,
+        compose=checked,
+        fingerprint=facts.fingerprint,
+        max_runs=settings.sweep.max_runs,
+    )
+    decisions = decide_all(study.runs, runs, settings.sweep, source_hash())
+    study_folder(runs, study.name).write_plan(
+        study.as_plan() | {"command": command(), "source_hash": source_hash()}
+    )
+    logger.info("study {}: {}", study.name, summary(decisions))
+    for decision in decisions:
+        if decision.clear:
+            RunFolder(runs / decision.run_id).clear()
+    chosen = {decision.run_id for decision in decisions if decision.action in TO_TRAIN}
+    wanted = [run for run in study.runs if run.run_id in chosen]
+    returns: list[Any] = []
+    stopped = None
+    try:
+        for batch in _batches(wanted, settings.sweep.on_failure):
+            returns.extend(launch([list(run.overrides) for run in batch]))
+            if settings.sweep.on_failure == "stop" and _undone(runs, batch):
+                break
+    except KeyboardInterrupt as interrupt:
+        stopped = interrupt
+    report = write_report(study.name, runs, reports)
+    print(report.text)
+    logger.info("report: {}", report.path)
+    if stopped is not None:
+        raise Interrupted("stopped; the same command goes on from here") from stopped
+    given_up = {decision.run_id for decision in decisions if decision.action is Action.GIVEN_UP}
+    failed = _undone(runs, [run for run in study.runs if run.run_id in chosen | given_up])
+    if failed:
+        raise RunsFailed(f"{len(failed)} of {len(study.runs)} runs failed: {'; '.join(failed)}")
+    return returns
+
+
+def _batches(wanted: list[PlannedRun], on_failure: str) -> list[list[PlannedRun]]:
+    """All at once (never an empty batch: launchers refuse it), or one by one where a failure must stop the rest."""
+    if on_failure == "stop":
+        return [[run] for run in wanted]
+    return [wanted] if wanted else []
+
+
+def _undone(runs: Path, wanted: Sequence[PlannedRun]) -> list[str]:
+    """Runs without a result, each with its reason."""
+    folders = [RunFolder(runs / run.run_id) for run in wanted]
+    return [
+        f"{folder.run_id} ({folder.read_status().get('reason') or 'no reason recorded'})"
+        for folder in folders
+        if folder.read_result() is None
+    ]
+
+
+def command() -> str:
+    """The command line of this process, as a user would type it."""
+    return shlex.join(["python", "-m", "alexnet_sweep", *sys.argv[1:]])

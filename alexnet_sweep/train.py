@@ -1,0 +1,173 @@
+"""The training loop (paper §5): batches in, sums out. Opens no file.
+
+`Trainer.steps` yields after every step, so that its caller can save, stop or show progress between two of
+them; a trainer restored from `state` goes on as if it had never stopped.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from alexnet_sweep.config import OptimConfig, TrainerConfig
+from alexnet_sweep.data.batches import TrainingBatches
+from alexnet_sweep.metrics import TOP
+from alexnet_sweep.model.layers import set_step
+from alexnet_sweep.optim import set_learning_rate_factor
+from alexnet_sweep.schedule import Schedule
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def effective_precision(wanted: str, device: torch.device) -> str:
+    """The precision that `trainer.precision` means here; `auto` is bf16 on a GPU that has it."""
+    if wanted != "auto":
+        return wanted
+    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(False) else "fp32"
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where training stands after a step: epochs and steps are counted from 0."""
+
+    epoch: int
+    number: int  # within the epoch
+    of: int
+    ends_epoch: bool
+
+
+@dataclass(frozen=True)
+class EpochSums:
+    """Training figures of one epoch as trained: with augmentation and dropout, weights moving."""
+
+    images: int
+    loss: float  # mean cross-entropy, nats
+    top1: int  # wrong first answers
+    top5: int | None
+
+
+class Trainer:
+    """Trains one network; the position, sums and optimiser make up its whole state."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        batches: TrainingBatches,
+        optimizer: torch.optim.Optimizer,
+        schedule: Schedule,
+        *,
+        config: TrainerConfig,
+        optim: OptimConfig,
+        device: torch.device,
+        classes: int,
+    ) -> None:
+        self.net, self.batches, self.optimizer, self.schedule = net, batches, optimizer, schedule
+        self.config, self.optim, self.device, self.classes = config, optim, device, classes
+        self.precision = effective_precision(config.precision, device)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
+        self.epoch = 0
+        self.next_step = 0  # within the epoch
+        self._clear_sums()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits at the run's precision."""
+        with self._autocast():
+            logits: Tensor = self.net(inputs)
+        return logits
+
+    def steps(self) -> Iterator[Step]:
+        """Train from where the state stands to the last epoch, yielding after every step.
+
+        At the end of an epoch the caller takes `epoch_sums`, evaluates, lets the schedule observe and then
+        calls `close_epoch`; only then does the state point at the next epoch.
+        """
+        while self.epoch < self.config.epochs:
+            factor = self.schedule.factor(self.epoch)
+            set_learning_rate_factor(self.optimizer, factor, self.optim.velocity)
+            of = self.batches.steps
+            self.net.train()
+            for inputs, labels in self.batches.epoch(self.epoch, self.next_step):
+                self._train_on(inputs, labels)
+                number, self.next_step = self.next_step, self.next_step + 1
+                yield Step(self.epoch, number, of, ends_epoch=self.next_step == of)
+            assert self.next_step == 0, "close_epoch was not called"
+
+    def close_epoch(self) -> None:
+        """Move on to the next epoch."""
+        self.epoch, self.next_step = self.epoch + 1, 0
+        self._clear_sums()
+
+    def epoch_sums(self) -> EpochSums:
+        """The running epoch's figures; waits for the device."""
+        images = self._images
+        return EpochSums(
+            images,
+            float(self._loss) / max(images, 1),
+            int(self._top1),
+            int(self._top5) if self.classes > TOP else None,
+        )
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the weights, in the running epoch."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def _train_on(self, inputs: Tensor, labels: Tensor) -> None:
+        set_step(self.net, self.epoch * self.batches.steps + self.next_step)
+        self.optimizer.zero_grad(set_to_none=True)
+        logits = self.forward(inputs).float()
+        loss = F.cross_entropy(logits, labels)
+        self.scaler.scale(loss).backward()
+        if self.config.clip_grad_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip_grad_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self._add_to_sums(logits.detach(), labels, loss.detach())
+
+    def _add_to_sums(self, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
+        # Stays on the device: nothing here waits for it.
+        own = logits.gather(1, labels[:, None])
+        ranks = (logits > own).sum(1)
+        self._images += len(labels)
+        self._loss += loss.to(self._loss.dtype) * len(labels)
+        self._top1 += (ranks >= 1).sum()
+        self._top5 += (ranks >= TOP).sum()
+
+    def _clear_sums(self) -> None:
+        real = torch.float32 if self.device.type == "mps" else torch.float64  # MPS has no float64
+        self._images = 0
+        self._loss = torch.zeros((), dtype=real, device=self.device)
+        self._top1 = torch.zeros((), dtype=torch.int64, device=self.device)
+        self._top5 = torch.zeros((), dtype=torch.int64, device=self.device)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        enabled = self.precision in DTYPES
+        return torch.autocast(self.device.type, DTYPES.get(self.precision), enabled=enabled)
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on as if never stopped."""
+        return {
+            "epoch": self.epoch,
+            "next_step": self.next_step,
+            "net": self.net.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state(),
+            "scaler": self.scaler.state_dict(),
+            "images": self._images,
+            "sums": [self._loss, self._top1, self._top5],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over a `state`."""
+        self.net.load_state_dict(state["net"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.restore(state["schedule"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.epoch, self.next_step = state["epoch"], state["next_step"]
+        self._images = state["images"]
+        self._loss, self._top1, self._top5 = (value.to(self.device) for value in state["sums"])
