@@ -41,24 +41,23 @@ def _groups() -> str:
 def _hydra(arguments: list[str]) -> int:
     # Hydra then lets exceptions through instead of printing them in its own way.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    from alexnet_sweep.cli import run_one
-    from alexnet_sweep.errors import RunsFailed, SweepError
-    from alexnet_sweep.mistakes import explain
+    from alexnet_sweep.cli import launch
+    from alexnet_sweep.errors import RunsFailed
+    from alexnet_sweep.mistakes import explain, is_users
 
     try:
-        run_one()
-    except (SweepError, HydraException, OmegaConfBaseException) as error:
-        print(explain(error, arguments), file=sys.stderr)
-        return 2
+        launch()
     except RunsFailed as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
         print(str(error) or "stopped", file=sys.stderr)
         return 130
+    except Exception as error:
+        if not is_users(error):
+            raise
+        print(explain(error, arguments), file=sys.stderr)
+        return 2
     return 0
 
 

@@ -147,7 +147,8 @@ def _compared(
         return row
     differences = np.mean(
         [
-            (by_image[arm_id, seed] > limit).to_numpy(float) - (by_image[baseline, seed] > limit).to_numpy(float)
+            (by_image[arm_id, seed] > limit).to_numpy(float)
+            - (by_image[baseline, seed] > limit).to_numpy(float)
             for seed in seeds
         ],
         axis=0,

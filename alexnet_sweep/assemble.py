@@ -59,13 +59,12 @@ def effective_device(wanted: str) -> torch.device:
     return torch.device(wanted)
 
 
-def assemble(config: Config, progress: Progress | None = None) -> Assembly:
+def assemble(config: Config, device: torch.device, progress: Progress | None = None) -> Assembly:
     """Open (or build) the packed data set, and build network, optimiser and schedule.
 
     Raises:
         SweepError: a mistake that only the data could show.
     """
-    device = effective_device(config.trainer.device)
     packed = open_packed(config.data, Path(config.paths.store), progress)
     check_sizes(config, packed.meta.counts)
     parts = split_parts(config, packed)

@@ -37,4 +37,6 @@ def restore(path: Path, trainer: Trainer) -> list[dict[str, Any]]:
         return list(state["rows"])
     except Exception as error:  # a damaged file can fail anywhere in the unpickler
         reason = " ".join(str(error).split())[:200]
-        raise FolderError(f"{path}: cannot be resumed from ({reason}); delete the file to start the run again") from error
+        raise FolderError(
+            f"{path}: cannot be resumed from ({reason}); delete the file to start the run again"
+        ) from error

@@ -1,48 +1,87 @@
-"""Hydra's entry: composed config → typed config → one run."""
+"""Hydra's entry: composed config → typed config → one run. Imports no torch before a run really starts."""
 
 from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from alexnet_sweep.config import Config, check, register_schema
 from alexnet_sweep.groups import conf_folder
+from alexnet_sweep.mistakes import refuse_unknown_keys
 
 register_schema()
 
+_raised: list[Exception] = []
+
+
+def launch() -> None:
+    """Run what the command line asks for.
+
+    Raises:
+        SweepError: a mistake of the user's.
+        RunsFailed, Interrupted: see `alexnet_sweep.errors`.
+    """
+    _task()
+    if _raised:
+        raise _raised.pop()
+
 
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")
-def run_one(composed: DictConfig) -> dict[str, Any]:
+def _task(composed: DictConfig) -> dict[str, Any] | None:
+    try:
+        return run_one(typed(composed))
+    except Exception as error:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise
+        _raised.append(error)  # raised again once Hydra has ended: it prints a line of its own about errors
+        return None
+
+
+def typed(composed: DictConfig) -> Config:
+    """The dataclass of a composed config, checked.
+
+    Raises:
+        ConfigError: keys beside the schema's, or values that are not allowed.
+    """
+    refuse_unknown_keys(composed)
+    config = OmegaConf.to_object(composed)
+    assert isinstance(config, Config)
+    check(config)
+    return config
+
+
+def run_one(config: Config) -> dict[str, Any]:
     """Train the composed run, go on with it, or say that it is done; returns its result.
 
     Raises:
         SweepError: a mistake of the user's.
     """
-    from alexnet_sweep.data.pack import describe, fingerprint
-    from alexnet_sweep.data.splits import check_sizes
-    from alexnet_sweep.errors import FolderError, SweepError
+    from alexnet_sweep.errors import FolderError
     from alexnet_sweep.identity import run_id, source_hash
     from alexnet_sweep.ledger import Action, decide
+    from alexnet_sweep.precheck import DataFacts
     from alexnet_sweep.store import RunFolder
 
-    config = OmegaConf.to_object(composed)
-    assert isinstance(config, Config)
-    check(config)
-    name = run_id(config, fingerprint(config.data))
+    facts = DataFacts()
+    name = run_id(config, facts.fingerprint(config))
     folder = RunFolder(Path(config.paths.runs) / name)
     decision = decide(folder, config.sweep, source_hash())
     if decision.action is Action.DONE:
         result = folder.read_result()
         assert result is not None
         error = result["errors"]["test"]["centre"]["top1_error"]
-        print(f"run {name} is done: test error {error:.2%} (centre view); sweep.retrain={name} trains it again")
+        print(
+            f"run {name} is done: test error {error:.2%} (centre view); sweep.retrain={name} trains it again"
+        )
         return result
     if decision.action in (Action.STALE, Action.GIVEN_UP):
-        raise SweepError(f"run {name}: {decision.why}; sweep.retrain={name} trains it again")
+        raise FolderError(f"run {name}: {decision.why}; sweep.retrain={name} trains it again")
     if decision.action is Action.ALIVE:
         raise FolderError(f"run {name}: {decision.why}; wait for it, or stop it first")
-    check_sizes(config, describe(config.data, Path(config.paths.store)).counts)
+    facts.check(config)
     if decision.clear:
         folder.clear()
     from alexnet_sweep.job import run

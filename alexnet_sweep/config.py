@@ -90,7 +90,9 @@ class InitConfig:
     rule: str = choice("normal", "he")
     conv_std: list[float] = between(0)  # conv1 … conv5, then the sixth
     fc_std: list[float] = between(0)  # fc6, fc7, fc8
-    keep_gain: bool = MISSING  # std · sqrt(fan-in at full size / fan-in here): small nets start as the big one does
+    keep_gain: bool = (
+        MISSING  # std · sqrt(fan-in at full size / fan-in here): small nets start as the big one does
+    )
 
 
 @dataclass
@@ -259,7 +261,6 @@ class Config:
     """The whole config of one run."""
 
     seed: int = between(0)
-    study: str | None = MISSING
     model: ModelConfig = field(default_factory=ModelConfig)
     aug: AugConfig = field(default_factory=AugConfig)
     regularizer: RegularizerConfig = field(default_factory=RegularizerConfig)
@@ -334,9 +335,7 @@ def _check_across(config: Config) -> None:
             "model.stem: kernel, stride and padding go together; set all three, or none (model/stem=auto)"
         )
     if stem.padding is not None and len(stem.padding) != 4:
-        raise ConfigError(
-            f"model.stem.padding={stem.padding}: needs four numbers (left, right, top, bottom)"
-        )
+        raise ConfigError(f"model.stem.padding={stem.padding}: needs four numbers (left, right, top, bottom)")
     lengths = {
         "model.topology.kernels": (model.topology.kernels, 5),
         "model.topology.groups": (model.topology.groups, 5),

@@ -14,7 +14,6 @@ from typing import Any
 from alexnet_sweep.config import Config
 
 FREE_KEYS = (
-    "study",  # which question a run was asked for
     "sweep",  # how a sweep is carried out
     "paths",  # where things lie
     "checkpoint",  # how often a run is saved, and what is kept of it

@@ -16,7 +16,7 @@ from loguru import logger
 from safetensors.torch import save as to_safetensors
 
 from alexnet_sweep import checkpoint, machine, provenance
-from alexnet_sweep.assemble import Assembly, assemble
+from alexnet_sweep.assemble import Assembly, assemble, effective_device
 from alexnet_sweep.augment import views_of
 from alexnet_sweep.config import Config
 from alexnet_sweep.errors import Interrupted
@@ -42,12 +42,13 @@ def run(config: Config, run_id: str) -> dict[str, Any]:
         Interrupted: the process was asked to stop; a checkpoint is saved.
         TrainingDiverged: the loss is not finite.
     """
+    device = effective_device(config.trainer.device)
     folder = RunFolder(Path(config.paths.runs) / run_id)
     with folder.claimed(config.trainer.epochs) as claim, logging_to(folder), _backend(config):
         folder.failure.unlink(missing_ok=True)
         try:
             with _stop_on_signal() as stop:
-                return _run(config, folder, claim, stop)
+                return _run(config, device, folder, claim, stop)
         except Interrupted:
             logger.warning("run {} stopped; the same command goes on with it", run_id)
             raise
@@ -57,9 +58,9 @@ def run(config: Config, run_id: str) -> dict[str, Any]:
             raise
 
 
-def _run(config: Config, folder: RunFolder, claim: Claim, stop: Stop) -> dict[str, Any]:
+def _run(config: Config, device: torch.device, folder: RunFolder, claim: Claim, stop: Stop) -> dict[str, Any]:
     began = time.monotonic()
-    job = assemble(config, lambda done, total: claim.beat(packed=done, to_pack=total))
+    job = assemble(config, device, lambda done, total: claim.beat(packed=done, to_pack=total))
     folder.write_config(plain(config))
     parameters = sum(value.numel() for value in job.trainer.net.parameters())
     logger.info(
@@ -119,7 +120,9 @@ def _train(
     for step in trainer.steps():
         done_before = step.epoch * step.of
         narrator.step(step, config.trainer.batch_size, done_before=done_before)
-        claim.beat(epoch=step.epoch, step=done_before + step.number + 1, steps=config.trainer.epochs * step.of)
+        claim.beat(
+            epoch=step.epoch, step=done_before + step.number + 1, steps=config.trainer.epochs * step.of
+        )
         if step.ends_epoch:
             rows.append(_epoch_row(config, job, claim))
             folder.write_metrics(rows)
@@ -218,17 +221,20 @@ def _backend(config: Config) -> Iterator[None]:
     """Threads and determinism for this run; as they were before for the next one in this process."""
     threads, wanted = torch.get_num_threads(), config.trainer.cpu_threads
     was_deterministic = torch.are_deterministic_algorithms_enabled()
+    fills = torch.utils.deterministic.fill_uninitialized_memory
     benchmark = torch.backends.cudnn.benchmark
     # cuBLAS reads this once, before its first product; without it deterministic mode refuses to run on CUDA.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(machine.usable_cores() if wanted == "auto" else int(wanted))
     torch.use_deterministic_algorithms(config.trainer.deterministic)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs 5 % of a step
     torch.backends.cudnn.benchmark = not config.trainer.deterministic
     try:
         yield
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(was_deterministic)
+        torch.utils.deterministic.fill_uninitialized_memory = fills
         torch.backends.cudnn.benchmark = benchmark
 
 

@@ -91,5 +91,3 @@ def summary(decisions: Sequence[Decision]) -> str:
     counts = Counter(str(decision.action) for decision in decisions)
     parts = ", ".join(f"{number} {action}" for action, number in counts.items())
     return f"{len(decisions)} run{'s' if len(decisions) != 1 else ''}: {parts}"
-
-

@@ -1,4 +1,191 @@
-"""Hydra's and OmegaConf's exceptions as one line: what, which key or file, what is allowed, the nearest match."""
+"""Hydra's and OmegaConf's exceptions as one line: what, which key or file, what is allowed, the nearest match.
 
-def explain(error, arguments):
-    return repr(error)
+Their own messages run over several lines and often leave the cause out. The typed arguments are looked at
+again here, after the fact, so that nothing Hydra accepts is ever refused.
+"""
+
+import dataclasses
+import re
+import typing
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any
+
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from alexnet_sweep.config import Config
+from alexnet_sweep.errors import ConfigError, SweepError, nearest
+from alexnet_sweep.groups import options
+
+LIBRARIES = ("hydra.", "omegaconf.", "antlr4.", "yaml.")
+LONGEST = 400
+
+
+def is_users(error: Exception) -> bool:
+    """Whether an exception comes from what was typed: ours for the user, or raised inside the config libraries."""
+    if isinstance(error, SweepError | HydraException | OmegaConfBaseException):
+        return True
+    return _innermost_module(error.__traceback__).startswith(LIBRARIES)
+
+
+def _innermost_module(trace: TracebackType | None) -> str:
+    name = ""
+    while trace is not None:
+        name, trace = str(trace.tb_frame.f_globals.get("__name__", "")), trace.tb_next
+    return name
+
+
+def explain(error: Exception, arguments: Sequence[str]) -> str:
+    """One line for a mistake in `arguments` or in a config file."""
+    if isinstance(error, SweepError):
+        return _shortened(str(error))
+    if isinstance(error, OverrideParseException):
+        reason = _flattened(error)
+        return _shortened(
+            f"{error.override}: cannot be read as an override ({reason}); quote special characters, as in KEY='\"A B\"'"
+        )
+    for argument in arguments:
+        line = _about(argument, str(error))
+        if line is not None:
+            return _shortened(line)
+    return _shortened(_flattened(error))
+
+
+def refuse_unknown_keys(composed: DictConfig) -> None:
+    """Refuse keys that `+key=value` put beside the schema's: they would change nothing.
+
+    Raises:
+        ConfigError: naming the first one and the nearest key there is.
+    """
+    known = {key for key, _ in _keys()}
+    for key in _leaf_keys(OmegaConf.to_container(composed)):
+        if key not in known:
+            raise ConfigError(_no_such_key(key))
+
+
+def _leaf_keys(node: Any, prefix: str = "") -> Iterator[str]:
+    for name, value in node.items():
+        if isinstance(value, dict) and value:
+            yield from _leaf_keys(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def _keys(kind: type = Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every leaf key of the schema with its type."""
+    hints = typing.get_type_hints(kind)
+    for item in dataclasses.fields(kind):
+        hint = hints[item.name]
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+            yield from _keys(hint, f"{prefix}{item.name}.")
+        else:
+            yield f"{prefix}{item.name}", hint
+
+
+def _about(argument: str, message: str) -> str | None:
+    """What is wrong with one argument, if anything that can be told from the argument alone."""
+    if argument.startswith("-"):
+        return None
+    key, equals, value = argument.lstrip("+~").partition("=")
+    if not equals:
+        if argument.startswith("~"):
+            return None
+        return f"'{argument}': no value; write KEY=VALUE, or KEY=A,B with -m to sweep"
+    if "Ambiguous value" in message and f"'{argument}'" in message:
+        return f"{argument}: several values; add -m to sweep over them, or write a list as {key}=[{value}]"
+    groups = options()
+    if key in groups:
+        return _about_options(key, value, groups[key], message)
+    keys = dict(_keys())
+    if key in keys:
+        return _about_value(argument, key, keys[key], message)
+    if key == "hydra" or key.startswith(("hydra.", "hydra/")) or not key:
+        return None
+    inner = {name.rsplit(".", 1)[0] for name in keys if "." in name}
+    if key in inner and f"override {argument}" in message:
+        below = [name for name in keys if name.startswith(f"{key}.")]
+        return f"{argument}: '{key}' holds keys, not a value; set one of {', '.join(below[:8])}"
+    if "/" in key:
+        return f"{argument}: no config group '{key}'.{nearest(key, groups)} Have: {', '.join(sorted(groups))}"
+    if key not in inner and key.split("@")[0] not in groups:
+        return _no_such_key(key)
+    return None
+
+
+def _about_options(group: str, value: str, names: list[str], message: str) -> str | None:
+    for chosen in value.split(","):
+        if f"Could not find '{group}/{chosen}'" in message:
+            return f"{group}={chosen}: no such option.{nearest(chosen, names)} Have: {', '.join(names)}"
+    return None
+
+
+def _about_value(argument: str, key: str, hint: Any, message: str) -> str | None:
+    if f"Error merging override {key}=" in message or f"full_key: {key}\n" in message:
+        return f"{argument}: wrong value; {key} takes {_type_words(hint)}"
+    return None
+
+
+def _type_words(hint: Any) -> str:
+    if typing.get_origin(hint) is list:
+        return f"a list of {_type_words(typing.get_args(hint)[0]).split(' ', 1)[-1]}s"
+    kinds = {
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        str: "a word",
+        type(None): "null",
+    }
+    if hint in kinds:
+        return kinds[hint]
+    return " or ".join(_type_words(part) for part in typing.get_args(hint))
+
+
+def _no_such_key(key: str) -> str:
+    known = dict(_keys())
+    prefix = key.rsplit(".", 1)[0] + "."
+    beside = [name for name in known if name.startswith(prefix)]
+    guess = nearest(key, [*known, *options()])
+    listed = f" Have: {', '.join(beside)}" if beside else ""
+    return f"{key}: no such key.{guess}{listed or ' --cfg job prints all keys'}"
+
+
+def _flattened(error: BaseException) -> str:
+    """The message and its cause's on one line, without what only a developer reads."""
+    parts: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        kept = [
+            line.strip()
+            for line in str(cause).splitlines()
+            if line.strip()
+            and not re.match(
+                r"\s*(See https?:|reference_type=|object_type=|provider=|Config search path)", line
+            )
+        ]
+        parts += [part for part in kept if part not in parts]
+        cause = cause.__cause__
+    text = "; ".join(parts) or type(error).__name__
+    unknown = re.search(r"Key '(.+?)' not in '(\w+)'", text)
+    if unknown:
+        fields = _fields_of(unknown[2])
+        text += f".{nearest(unknown[1], fields)} Have: {', '.join(fields)}"
+    return text
+
+
+def _fields_of(name: str, kind: type = Config) -> list[str]:
+    """Field names of the schema's dataclass of that name."""
+    if kind.__name__ == name:
+        return [item.name for item in dataclasses.fields(kind)]
+    for hint in typing.get_type_hints(kind).values():
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+            found = _fields_of(name, hint)
+            if found:
+                return found
+    return []
+
+
+def _shortened(text: str) -> str:
+    one = " ".join(text.split())
+    return one if len(one) <= LONGEST else one[: LONGEST - 1] + "…"

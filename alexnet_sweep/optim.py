@@ -12,9 +12,7 @@ from torch import nn
 from alexnet_sweep.config import OptimConfig, WeightDecayConfig
 
 
-def build_optimizer(
-    net: nn.Module, config: OptimConfig, decay: WeightDecayConfig
-) -> torch.optim.Optimizer:
+def build_optimizer(net: nn.Module, config: OptimConfig, decay: WeightDecayConfig) -> torch.optim.Optimizer:
     """Two parameter groups, weights and biases, each with its own learning rate and decay.
 
     A group remembers its full rate as `base_lr`; `set_learning_rate_factor` scales it.
@@ -41,9 +39,7 @@ def build_optimizer(
 
 
 @torch.no_grad()
-def set_learning_rate_factor(
-    optimizer: torch.optim.Optimizer, factor: float, velocity: str
-) -> None:
+def set_learning_rate_factor(optimizer: torch.optim.Optimizer, factor: float, velocity: str) -> None:
     """Set every group's rate to `factor` times its full rate, before the steps that use it.
 
     With `velocity="paper"`, SGD's buffers are rescaled so that the velocity itself stays as it was. A rate of

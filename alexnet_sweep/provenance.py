@@ -11,7 +11,16 @@ from typing import Any
 
 from alexnet_sweep import machine
 
-LIBRARIES = ("torch", "torchvision", "numpy", "datasets", "pillow", "hydra-core", "omegaconf", "alexnet-sweep")
+LIBRARIES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "datasets",
+    "pillow",
+    "hydra-core",
+    "omegaconf",
+    "alexnet-sweep",
+)
 
 
 def versions() -> dict[str, str]:

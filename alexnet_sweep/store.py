@@ -267,9 +267,7 @@ class StudyFolder:
         if plan is None:
             around = self.path.parent
             known = sorted(item.name for item in around.iterdir()) if around.is_dir() else []
-            raise FolderError(
-                f"{self.path}: no study of that name; have: {', '.join(known) or 'none yet'}"
-            )
+            raise FolderError(f"{self.path}: no study of that name; have: {', '.join(known) or 'none yet'}")
         if plan.get("format") != FORMAT:
             raise FolderError(f"{self.plan}: format {plan.get('format')}; this version reads {FORMAT}")
         return plan
@@ -287,7 +285,9 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise FolderError(f"{path}: not valid JSON ({error}); move its folder away to start it again") from error
+        raise FolderError(
+            f"{path}: not valid JSON ({error}); move its folder away to start it again"
+        ) from error
     if not isinstance(value, dict):
         raise FolderError(f"{path}: not a JSON object; move its folder away to start it again")
     return value

@@ -8,49 +8,16 @@ from typing import Any
 
 from loguru import logger
 
-from alexnet_sweep.config import Config, check
-from alexnet_sweep.data.pack import Meta, describe, fingerprint
-from alexnet_sweep.data.splits import check_sizes
+from alexnet_sweep.config import Config
 from alexnet_sweep.errors import Interrupted, RunsFailed
 from alexnet_sweep.identity import source_hash
 from alexnet_sweep.ledger import TO_TRAIN, Action, decide_all, summary
-from alexnet_sweep.model.plan import plan_layers
+from alexnet_sweep.precheck import DataFacts
 from alexnet_sweep.report import write_report
 from alexnet_sweep.store import RunFolder, study_folder
 from alexnet_sweep.study import Compose, PlannedRun, plan_grid
 
 Launch = Callable[[list[list[str]]], Sequence[Any]]
-
-
-class DataFacts:
-    """Fingerprints and sizes of the data sets of a sweep, each taken once."""
-
-    def __init__(self) -> None:
-        self._marks: dict[str, str] = {}
-        self._metas: dict[str, Meta] = {}
-
-    def fingerprint(self, config: Config) -> str:
-        key = repr(config.data)
-        if key not in self._marks:
-            self._marks[key] = fingerprint(config.data)
-        return self._marks[key]
-
-    def meta(self, config: Config) -> Meta:
-        mark = self.fingerprint(config)
-        if mark not in self._metas:
-            self._metas[mark] = describe(config.data, Path(config.paths.store))
-        return self._metas[mark]
-
-    def check(self, config: Config) -> None:
-        """Everything that can be known to be wrong before training.
-
-        Raises:
-            SweepError: one line.
-        """
-        check(config)
-        meta = self.meta(config)
-        check_sizes(config, meta.counts)
-        plan_layers(config.model, config.data.crop_px, len(meta.class_names))
 
 
 def conduct(

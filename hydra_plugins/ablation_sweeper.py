@@ -14,7 +14,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, open_dict, read_write
 
 if TYPE_CHECKING:
     from alexnet_sweep.config import Config
@@ -40,9 +40,7 @@ class AblationSweeper(Sweeper):
         self.config: DictConfig | None = None
         self.launcher: Launcher | None = None
 
-    def setup(
-        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
-    ) -> None:
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.config = hydra_context, config
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
@@ -62,15 +60,13 @@ class AblationSweeper(Sweeper):
         return [conduct(jobs, swept=swept, compose=self._compose, launch=self._launch)]
 
     def _compose(self, overrides: Sequence[str]) -> "Config":
-        from alexnet_sweep.config import Config
+        from alexnet_sweep.cli import typed
 
         assert self.hydra_context is not None and self.config is not None
         composed = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
         with read_write(composed), open_dict(composed):
             del composed["hydra"]
-        config = OmegaConf.to_object(composed)
-        assert isinstance(config, Config)
-        return config
+        return typed(composed)
 
     def _launch(self, batch: list[list[str]]) -> Sequence[Any]:
         assert self.launcher is not None

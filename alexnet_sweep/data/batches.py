@@ -110,7 +110,5 @@ class TrainingBatches:
             shift = lighting_shift(alphas, pixels.eigenvalues, pixels.eigenvectors, aug.lighting)
         if aug.lighting.divide:
             scale = 1.0 / (1.0 + aug.lighting.coefficient)
-        batch = mirror(
-            crop(fetch(self.images, rows, self.device), tops, lefts, pixels.crop_px), flags
-        )
+        batch = mirror(crop(fetch(self.images, rows, self.device), tops, lefts, pixels.crop_px), flags)
         return prepare(batch, pixels.mean, pixels.input_divisor, shift, scale)

@@ -137,7 +137,9 @@ def _open(folder: Path) -> Packed:
         with np.load(folder / "colours.npz") as colours:
             eigenvalues, eigenvectors = colours["eigenvalues"], colours["eigenvectors"]
     except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{folder}: damaged packed store ({error}); delete the folder and start again") from error
+        raise DataError(
+            f"{folder}: damaged packed store ({error}); delete the folder and start again"
+        ) from error
     for split in SPLITS:
         found = {len(images[split]), len(labels[split]), len(ids[split])}
         if found != {meta.counts[split]}:
@@ -155,7 +157,9 @@ def _read_meta(folder: Path) -> Meta:
             raise ValueError(f"not of format {FORMAT}")
         return Meta(**values)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{folder / 'meta.json'}: unreadable ({error}); delete the folder and start again") from error
+        raise DataError(
+            f"{folder / 'meta.json'}: unreadable ({error}); delete the folder and start again"
+        ) from error
 
 
 def _build(data: DataConfig, folder: Path, progress: Progress | None) -> None:
@@ -165,6 +169,7 @@ def _build(data: DataConfig, folder: Path, progress: Progress | None) -> None:
         source = open_source(data, beside)
         _pack(source, data, folder.name, beside, progress or (lambda done, total: None))
         shutil.rmtree(beside / "datasets", ignore_errors=True)
+        beside.chmod(0o755)  # mkdtemp made it private, but a store is shared
         try:
             os.rename(beside, folder)
         except OSError:

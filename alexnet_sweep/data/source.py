@@ -23,9 +23,7 @@ from alexnet_sweep.data.splits import hold_out
 from alexnet_sweep.errors import DataError, nearest
 
 TEST_SPLITS = ("validation", "valid", "val", "test")  # what a null data.test_split is looked for as
-IMAGE_SUFFIXES = frozenset(
-    ".jpg .jpeg .png .ppm .pgm .bmp .gif .tif .tiff .webp .parquet .arrow".split()
-)
+IMAGE_SUFFIXES = frozenset(".jpg .jpeg .png .ppm .pgm .bmp .gif .tif .tiff .webp .parquet .arrow".split())
 DIGITS_TEST = 360  # the last images come from other writers than the first
 WHOLE_BYTES = 64 << 20  # a folder up to this size is hashed whole
 SAMPLED_FILES = 256
@@ -69,6 +67,11 @@ def content_id(data: DataConfig) -> str:
     below `data.path` counts.
     """
     if data.source == "digits":
+        if data.path is not None:
+            raise DataError(
+                f"data.path={data.path}: data={data.name} is embedded and reads no path; choose data=folder (or "
+                "data=cifar10) for images of your own"
+            )
         return _hash_files([_digits_file()], _digits_file().parent)
     if data.path is None:
         if data.hub is None:
@@ -199,8 +202,10 @@ def _from_datasets(data: DataConfig, scratch: Path) -> Source:
 def _load(data: DataConfig, scratch: Path) -> dict[str, Any]:
     """The data set's splits by name, images undecoded."""
     import datasets
+    import huggingface_hub
 
     datasets.disable_progress_bars()
+    huggingface_hub.logging.set_verbosity_error()  # its retries are told once, in our own error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the library's own deprecations are not the user's
@@ -214,7 +219,8 @@ def _load(data: DataConfig, scratch: Path) -> dict[str, Any]:
     except Exception as error:  # the library's failures have no common base
         where = f"data.path={data.path}" if data.path else f"data.hub={data.hub}"
         reason = " ".join(str(error).split())[:300]
-        raise DataError(f"{where}: cannot be loaded ({type(error).__name__}: {reason})") from error
+        mend = "" if data.path else "; without a network, set data.path to a local copy"
+        raise DataError(f"{where}: cannot be loaded ({type(error).__name__}: {reason}){mend}") from error
     if isinstance(loaded, datasets.DatasetDict):
         return {str(name): split for name, split in loaded.items()}
     return {data.train_split: loaded}

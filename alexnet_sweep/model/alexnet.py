@@ -62,9 +62,7 @@ def _children(config: Config, layers: list[Layer]) -> "OrderedDict[str, nn.Modul
         children[layer.name] = GroupedLinear(layer.inputs, layer.outputs, layer.groups)
         if layer.name != "fc8":
             children[f"act{number}"] = activation()
-            children[f"drop{number}"] = KeyedDropout(
-                dropout.rate, dropout.form, layer.name, config.seed
-            )
+            children[f"drop{number}"] = KeyedDropout(dropout.rate, dropout.form, layer.name, config.seed)
     return children
 
 

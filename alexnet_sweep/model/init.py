@@ -44,9 +44,7 @@ def initialise(
     for layer in layers:
         module = net.get_submodule(layer.name)
         weight, bias = module.get_parameter("weight"), module.get_parameter("bias")
-        generator = torch.Generator().manual_seed(
-            stream_seed(seed, "init", f"{layer.name}.weight")
-        )
+        generator = torch.Generator().manual_seed(stream_seed(seed, "init", f"{layer.name}.weight"))
         draws = torch.randn(weight.shape, generator=generator)
         weight.copy_(draws * weight_std(model, layer, classes, input_divisor))
         bias.fill_(model.bias.value if layer.name in BIAS_LAYERS else 0.0)

@@ -91,9 +91,7 @@ def plan_layers(model: ModelConfig, crop_px: int, classes: int) -> list[Layer]:
         layers.append(Layer("conv6", channels, outputs, 1, *_same(3), out_px=size))
         channels = outputs
     units = channels * size**2
-    for name, width, groups in zip(
-        ("fc6", "fc7"), topology.fc_widths, topology.fc_groups, strict=True
-    ):
+    for name, width, groups in zip(("fc6", "fc7"), topology.fc_widths, topology.fc_groups, strict=True):
         layers.append(Layer(name, units, _scaled(width, model.width), groups))
         units = layers[-1].outputs
     layers.append(Layer("fc8", units, classes))
@@ -127,9 +125,7 @@ def _same(kernel: int) -> tuple[int, int, tuple[int, int, int, int]]:
 def _convolved(size: int, layer: Layer) -> int:
     left, right, top, bottom = layer.padding
     if left + right != top + bottom:
-        raise ConfigError(
-            f"model.stem.padding={list(layer.padding)}: left + right must equal top + bottom"
-        )
+        raise ConfigError(f"model.stem.padding={list(layer.padding)}: left + right must equal top + bottom")
     room = size + left + right - layer.kernel
     if room < 0:
         raise ConfigError(

@@ -1,0 +1,70 @@
+"""Fixtures: composed configs, and tiny data sets made on the spot."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import open_dict, read_write
+from PIL import Image
+
+from alexnet_sweep.cli import typed
+from alexnet_sweep.config import Config
+from alexnet_sweep.groups import conf_folder
+
+Compose = Callable[..., Config]
+
+
+@pytest.fixture(scope="session")
+def hydra_ready() -> Iterator[None]:
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        yield
+
+
+@pytest.fixture
+def composed(hydra_ready: None) -> Compose:
+    """`composed("model/lrn=off", "seed=3")`: the typed, checked config of these overrides."""
+
+    def one(*overrides: str) -> Config:
+        config = compose("config", overrides=list(overrides))
+        with read_write(config), open_dict(config):
+            config.pop("hydra", None)
+        return typed(config)
+
+    return one
+
+
+@pytest.fixture
+def micro(composed: Compose, tmp_path: Path) -> Compose:
+    """As `composed`, with everything small and below tmp_path: a run of a second or two on digits."""
+
+    def one(*overrides: str) -> Config:
+        small = (
+            "model.width=0.05",
+            "trainer.epochs=2",
+            "trainer.batch_size=64",
+            "trainer.cpu_threads=1",
+            "eval.clean_train_images=64",
+            f"paths.runs={tmp_path / 'runs'}",
+            f"paths.reports={tmp_path / 'reports'}",
+        )
+        return composed(*small, *overrides)
+
+    return one
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of photographs of three colours, in one folder a class under train/ and val/."""
+    root = tmp_path / "photos"
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 12), ("val", 6)):
+        for number, name in enumerate(("blue", "green", "red")):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(0, 80, (40 + index, 48, 3), dtype=np.uint8)
+                pixels[..., 2 - number] += 150
+                Image.fromarray(pixels).save(folder / f"{index:02d}.png")
+    return root
