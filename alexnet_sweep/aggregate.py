@@ -82,9 +82,7 @@ def load_ranks(results: pd.DataFrame, runs: str | Path = "runs") -> pd.DataFrame
     frames = []
     done = results[results["state"] == DONE].drop_duplicates("run_id")
     for run in done.itertuples():
-        table = RunFolder(Path(runs) / str(run.run_id)).read_predictions(
-            ["split", "image", "centre_rank", "ten_rank"]
-        )
+        table = RunFolder(Path(runs) / str(run.run_id)).read_predictions(["split", "image", "centre_rank", "ten_rank"])
         frame = table.to_pandas().rename(columns={"centre_rank": "centre", "ten_rank": "ten"})
         frames.append(frame.assign(arm_id=run.arm_id, seed=run.seed))
     columns = ["arm_id", "seed", "split", "image", "centre", "ten"]
@@ -94,8 +92,8 @@ def load_ranks(results: pd.DataFrame, runs: str | Path = "runs") -> pd.DataFrame
 def arm_table(results: pd.DataFrame, ranks: pd.DataFrame) -> pd.DataFrame:
     """One row for each arm, split, view and metric, in the order of the plan.
 
-    Columns: arm, arm_id, baseline, split, view, metric, seeds (finished), images, error (mean over seeds), paired_seeds,
-    delta, low, high. The last four compare with the baseline over the seeds that both have; the
+    Columns: arm, arm_id, baseline, split, view, metric, seeds (finished), images, error (mean over seeds),
+    paired_seeds, delta, low, high. The last four compare with the baseline over the seeds that both have; the
     interval (see `delta_interval`) covers the test images only. Missing where there is nothing to compare.
     """
     done = results[results["state"] == DONE]
@@ -147,8 +145,7 @@ def _compared(
         return row
     differences = np.mean(
         [
-            (by_image[arm_id, seed] > limit).to_numpy(float)
-            - (by_image[baseline, seed] > limit).to_numpy(float)
+            (by_image[arm_id, seed] > limit).to_numpy(float) - (by_image[baseline, seed] > limit).to_numpy(float)
             for seed in seeds
         ],
         axis=0,

@@ -25,7 +25,7 @@ def crop(images: Tensor, tops: Tensor, lefts: Tensor, size: int) -> Tensor:
 
 def central_offset(stored_px: int, crop_px: int) -> int:
     """Where the centre view starts; torchvision's rounding, so that it is also the fifth of ten views."""
-    return int(round((stored_px - crop_px) / 2.0))
+    return round((stored_px - crop_px) / 2)
 
 
 def mirror(images: Tensor, flags: Tensor) -> Tensor:
@@ -33,9 +33,7 @@ def mirror(images: Tensor, flags: Tensor) -> Tensor:
     return torch.where(flags[:, None, None, None], images.flip(3), images)
 
 
-def lighting_shift(
-    alphas: Tensor, eigenvalues: Tensor, eigenvectors: Tensor, lighting: LightingConfig
-) -> Tensor:
+def lighting_shift(alphas: Tensor, eigenvalues: Tensor, eigenvectors: Tensor, lighting: LightingConfig) -> Tensor:
     """Colour added to all pixels of each image, (batch, 3), on the 0–255 scale (paper §4.1).
 
     `alphas` (batch, 3) are standard normal. Eigenvalues (3,) and eigenvectors (3, 3; columns) are those

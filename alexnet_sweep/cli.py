@@ -73,9 +73,7 @@ def run_one(config: Config) -> dict[str, Any]:
         result = folder.read_result()
         assert result is not None
         error = result["errors"]["test"]["centre"]["top1_error"]
-        print(
-            f"run {name} is done: test error {error:.2%} (centre view); sweep.retrain={name} trains it again"
-        )
+        print(f"run {name} is done: test error {error:.2%} (centre view); sweep.retrain={name} trains it again")
         return result
     if decision.action in (Action.STALE, Action.GIVEN_UP):
         raise FolderError(f"run {name}: {decision.why}; sweep.retrain={name} trains it again")

@@ -90,9 +90,7 @@ class InitConfig:
     rule: str = choice("normal", "he")
     conv_std: list[float] = between(0)  # conv1 … conv5, then the sixth
     fc_std: list[float] = between(0)  # fc6, fc7, fc8
-    keep_gain: bool = (
-        MISSING  # std · sqrt(fan-in at full size / fan-in here): small nets start as the big one does
-    )
+    keep_gain: bool = MISSING  # std · sqrt(fan-in at full size / fan-in here): small nets start as the big one does
 
 
 @dataclass
@@ -306,9 +304,7 @@ def check(config: Config) -> None:
 def _check_choice(key: str, item: dataclasses.Field[Any], value: Any) -> None:
     allowed = item.metadata.get("choices")
     if allowed and value not in allowed:
-        raise ConfigError(
-            f"{key}={value}: no such choice.{nearest(str(value), allowed)} Have: {', '.join(allowed)}"
-        )
+        raise ConfigError(f"{key}={value}: no such choice.{nearest(str(value), allowed)} Have: {', '.join(allowed)}")
 
 
 def _check_bounds(key: str, item: dataclasses.Field[Any], value: Any) -> None:
@@ -336,7 +332,7 @@ def _check_across(config: Config) -> None:
         )
     if stem.padding is not None and len(stem.padding) != 4:
         raise ConfigError(f"model.stem.padding={stem.padding}: needs four numbers (left, right, top, bottom)")
-    lengths = {
+    lengths: dict[str, tuple[list[Any], int]] = {
         "model.topology.kernels": (model.topology.kernels, 5),
         "model.topology.groups": (model.topology.groups, 5),
         "model.topology.fc_widths": (model.topology.fc_widths, 2),

@@ -120,9 +120,7 @@ def _train(
     for step in trainer.steps():
         done_before = step.epoch * step.of
         narrator.step(step, config.trainer.batch_size, done_before=done_before)
-        claim.beat(
-            epoch=step.epoch, step=done_before + step.number + 1, steps=config.trainer.epochs * step.of
-        )
+        claim.beat(epoch=step.epoch, step=done_before + step.number + 1, steps=config.trainer.epochs * step.of)
         if step.ends_epoch:
             rows.append(_epoch_row(config, job, claim))
             folder.write_metrics(rows)
@@ -221,20 +219,23 @@ def _backend(config: Config) -> Iterator[None]:
     """Threads and determinism for this run; as they were before for the next one in this process."""
     threads, wanted = torch.get_num_threads(), config.trainer.cpu_threads
     was_deterministic = torch.are_deterministic_algorithms_enabled()
-    fills = torch.utils.deterministic.fill_uninitialized_memory
+    deterministic: Any = (
+        torch.utils.deterministic
+    )  # its attribute is a property of the module, unknown to type checkers
+    fills = deterministic.fill_uninitialized_memory
     benchmark = torch.backends.cudnn.benchmark
     # cuBLAS reads this once, before its first product; without it deterministic mode refuses to run on CUDA.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(machine.usable_cores() if wanted == "auto" else int(wanted))
     torch.use_deterministic_algorithms(config.trainer.deterministic)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs 5 % of a step
+    deterministic.fill_uninitialized_memory = False  # a debugging aid that costs 5 % of a step
     torch.backends.cudnn.benchmark = not config.trainer.deterministic
     try:
         yield
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(was_deterministic)
-        torch.utils.deterministic.fill_uninitialized_memory = fills
+        deterministic.fill_uninitialized_memory = fills
         torch.backends.cudnn.benchmark = benchmark
 
 

@@ -61,9 +61,7 @@ def decide(folder: RunFolder, sweep: SweepConfig, source_hash: str) -> Decision:
     return Decision(name, Action.RUN, "new" if not status else "stopped before its first checkpoint")
 
 
-def decide_all(
-    runs: Sequence[PlannedRun], runs_folder: Path, sweep: SweepConfig, source_hash: str
-) -> list[Decision]:
+def decide_all(runs: Sequence[PlannedRun], runs_folder: Path, sweep: SweepConfig, source_hash: str) -> list[Decision]:
     """A decision for every planned run, in order.
 
     Raises:
@@ -73,7 +71,8 @@ def decide_all(
     known = {run.run_id for run in runs}
     if sweep.retrain not in (None, FAILED) and sweep.retrain not in known:
         raise ConfigError(
-            f"sweep.retrain={sweep.retrain}: no run of this study; allowed: failed, or one of {', '.join(sorted(known))}"
+            f"sweep.retrain={sweep.retrain}: no run of this study; allowed: failed, or one of "
+            f"{', '.join(sorted(known))}"
         )
     decisions = [decide(RunFolder(runs_folder / run.run_id), sweep, source_hash) for run in runs]
     stale = [decision.run_id for decision in decisions if decision.action is Action.STALE]

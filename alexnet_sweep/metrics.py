@@ -36,7 +36,8 @@ def label_ranks(scores: NDArray[np.floating], labels: NDArray[np.int64]) -> NDAr
     own = scores[np.arange(len(labels)), labels][:, None]
     classes = np.arange(scores.shape[1])
     ahead = (scores > own) | ((scores == own) & (classes < labels[:, None]))
-    return ahead.sum(1).astype(np.int64) + 1
+    ranks: NDArray[np.int64] = ahead.sum(1, dtype=np.int64) + 1
+    return ranks
 
 
 def best_classes(scores: NDArray[np.floating]) -> NDArray[np.int64]:

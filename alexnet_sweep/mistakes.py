@@ -160,9 +160,7 @@ def _flattened(error: BaseException) -> str:
             line.strip()
             for line in str(cause).splitlines()
             if line.strip()
-            and not re.match(
-                r"\s*(See https?:|reference_type=|object_type=|provider=|Config search path)", line
-            )
+            and not re.match(r"\s*(See https?:|reference_type=|object_type=|provider=|Config search path)", line)
         ]
         parts += [part for part in kept if part not in parts]
         cause = cause.__cause__

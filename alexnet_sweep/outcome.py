@@ -31,9 +31,7 @@ def probabilities(
     )
 
 
-def centre_errors(
-    job: Assembly, config: EvalConfig, split: str, rows: NDArray[np.int64], beat: Beat
-) -> ErrorCounts:
+def centre_errors(job: Assembly, config: EvalConfig, split: str, rows: NDArray[np.int64], beat: Beat) -> ErrorCounts:
     """Errors of the centre view on stored rows of `train` or `test`."""
     found = probabilities(job, config, split, rows, beat, all_views=False)
     if not len(rows):

@@ -58,13 +58,11 @@ def predict(
             if not all_views:
                 seen = seen[views.centre : views.centre + 1]
             inputs = prepare(seen.flatten(0, 1), pixels.mean, pixels.input_divisor)
-            logits = forward(inputs).float().unflatten(0, (len(seen), len(batch)))
+            logits = forward(inputs).float().reshape(len(seen), len(batch), -1)
             probabilities = logits.softmax(2)
             centre.append(probabilities[views.centre if all_views else 0].cpu())
             if all_views:
-                averaged = (
-                    probabilities.mean(0) if config.average == "probabilities" else logits.mean(0).softmax(1)
-                )
+                averaged = probabilities.mean(0) if config.average == "probabilities" else logits.mean(0).softmax(1)
                 ten.append(averaged.cpu())
             beat()
     finally:

@@ -25,9 +25,7 @@ LIBRARIES = (
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that take part."""
-    return {"python": platform.python_version()} | {
-        name: importlib.metadata.version(name) for name in LIBRARIES
-    }
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
 @cache

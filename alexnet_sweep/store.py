@@ -178,9 +178,7 @@ class RunFolder:
             if owner is not None:
                 raise FolderError(f"{self.path}: in use by {owner}; wait for it, or stop it first")
             before = self.read_status()
-            claim = Claim(
-                self, int(before.get("attempts", 0)) + 1, int(before.get("failures", 0)), total_epochs
-            )
+            claim = Claim(self, int(before.get("attempts", 0)) + 1, int(before.get("failures", 0)), total_epochs)
             claim.beat(force=True)
         try:
             yield claim
@@ -285,9 +283,7 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise FolderError(
-            f"{path}: not valid JSON ({error}); move its folder away to start it again"
-        ) from error
+        raise FolderError(f"{path}: not valid JSON ({error}); move its folder away to start it again") from error
     if not isinstance(value, dict):
         raise FolderError(f"{path}: not a JSON object; move its folder away to start it again")
     return value

@@ -61,9 +61,7 @@ class Study:
             "design": "grid",
             "keys": list(self.keys),
             "baseline": self.baseline,
-            "arms": [
-                {"arm_id": arm.arm_id, "label": arm.label, "levels": dict(arm.levels)} for arm in self.arms
-            ],
+            "arms": [{"arm_id": arm.arm_id, "label": arm.label, "levels": dict(arm.levels)} for arm in self.arms],
             "runs": [
                 {
                     "run_id": run.run_id,
@@ -111,9 +109,7 @@ def plan_grid(
     default = compose([override for override in jobs[0] if override.split("=", 1)[0] not in factors])
     default_arm = arm_id(default, fingerprint(default))
     baseline = default_arm if default_arm in arms else next(iter(arms))
-    return Study(
-        study_name(swept, list(runs)), tuple(factors), tuple(arms.values()), baseline, tuple(runs.values())
-    )
+    return Study(study_name(swept, list(runs)), tuple(factors), tuple(arms.values()), baseline, tuple(runs.values()))
 
 
 def study_name(swept: Sequence[str], run_ids: Sequence[str]) -> str:

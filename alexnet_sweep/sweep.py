@@ -20,9 +20,7 @@ from alexnet_sweep.study import Compose, PlannedRun, plan_grid
 Launch = Callable[[list[list[str]]], Sequence[Any]]
 
 
-def conduct(
-    jobs: Sequence[Sequence[str]], *, swept: Sequence[str], compose: Compose, launch: Launch
-) -> list[Any]:
+def conduct(jobs: Sequence[Sequence[str]], *, swept: Sequence[str], compose: Compose, launch: Launch) -> list[Any]:
     """Carry out a sweep; `launch` runs override lists and returns Hydra's job returns.
 
     Raises:
@@ -46,9 +44,7 @@ def conduct(
         max_runs=settings.sweep.max_runs,
     )
     decisions = decide_all(study.runs, runs, settings.sweep, source_hash())
-    study_folder(runs, study.name).write_plan(
-        study.as_plan() | {"command": command(), "source_hash": source_hash()}
-    )
+    study_folder(runs, study.name).write_plan(study.as_plan() | {"command": command(), "source_hash": source_hash()})
     logger.info("study {}: {}", study.name, summary(decisions))
     for decision in decisions:
         if decision.clear:

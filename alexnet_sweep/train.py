@@ -121,7 +121,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         logits = self.forward(inputs).float()
         loss = F.cross_entropy(logits, labels)
-        self.scaler.scale(loss).backward()
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if self.config.clip_grad_norm is not None:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip_grad_norm)

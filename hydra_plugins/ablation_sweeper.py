@@ -26,9 +26,7 @@ class AblationSweeperConf:
     max_batch_size: int | None = None
 
 
-ConfigStore.instance().store(
-    group="hydra/sweeper", name="ablation", node=AblationSweeperConf, provider="alexnet_sweep"
-)
+ConfigStore.instance().store(group="hydra/sweeper", name="ablation", node=AblationSweeperConf, provider="alexnet_sweep")
 
 
 class AblationSweeper(Sweeper):

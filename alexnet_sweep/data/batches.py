@@ -32,11 +32,17 @@ class Pixels:
     def of(cls, packed: Packed, crop_px: int, input_divisor: float, device: torch.device) -> "Pixels":
         edge = central_offset(packed.meta.stored_px, crop_px)
         mean = packed.mean[:, edge : edge + crop_px, edge : edge + crop_px]
-        tensors = (
-            torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(device)
-            for array in (mean, packed.eigenvalues, packed.eigenvectors)
+
+        def on_device(array: NDArray[np.float64]) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(device)
+
+        return cls(
+            on_device(mean),
+            on_device(packed.eigenvalues),
+            on_device(packed.eigenvectors),
+            crop_px,
+            input_divisor,
         )
-        return cls(*tensors, crop_px, input_divisor)
 
 
 def fetch(images: NDArray[np.uint8], rows: NDArray[np.int64], device: torch.device) -> Tensor:
@@ -95,9 +101,7 @@ class TrainingBatches:
             stream(self.seed, "lighting", epoch).standard_normal((count, 3)),
         ]
 
-    def _augmented(
-        self, rows: NDArray[np.int64], draws: list[NDArray[np.int64] | NDArray[np.float64]]
-    ) -> Tensor:
+    def _augmented(self, rows: NDArray[np.int64], draws: list[NDArray[np.int64] | NDArray[np.float64]]) -> Tensor:
         offsets, uniforms, normals = draws
         aug, pixels = self.aug, self.pixels
         if not aug.crop.random:

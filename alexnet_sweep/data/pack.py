@@ -14,7 +14,6 @@ Built beside and renamed when whole. The mean image and the colours come from th
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -137,9 +136,7 @@ def _open(folder: Path) -> Packed:
         with np.load(folder / "colours.npz") as colours:
             eigenvalues, eigenvectors = colours["eigenvalues"], colours["eigenvectors"]
     except (OSError, ValueError, KeyError) as error:
-        raise DataError(
-            f"{folder}: damaged packed store ({error}); delete the folder and start again"
-        ) from error
+        raise DataError(f"{folder}: damaged packed store ({error}); delete the folder and start again") from error
     for split in SPLITS:
         found = {len(images[split]), len(labels[split]), len(ids[split])}
         if found != {meta.counts[split]}:
@@ -157,9 +154,7 @@ def _read_meta(folder: Path) -> Meta:
             raise ValueError(f"not of format {FORMAT}")
         return Meta(**values)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{folder / 'meta.json'}: unreadable ({error}); delete the folder and start again"
-        ) from error
+        raise DataError(f"{folder / 'meta.json'}: unreadable ({error}); delete the folder and start again") from error
 
 
 def _build(data: DataConfig, folder: Path, progress: Progress | None) -> None:
@@ -171,7 +166,7 @@ def _build(data: DataConfig, folder: Path, progress: Progress | None) -> None:
         shutil.rmtree(beside / "datasets", ignore_errors=True)
         beside.chmod(0o755)  # mkdtemp made it private, but a store is shared
         try:
-            os.rename(beside, folder)
+            beside.rename(folder)
         except OSError:
             if not (folder / "meta.json").is_file():  # another builder was quicker: its store is the same
                 raise

@@ -23,7 +23,9 @@ from alexnet_sweep.data.splits import hold_out
 from alexnet_sweep.errors import DataError, nearest
 
 TEST_SPLITS = ("validation", "valid", "val", "test")  # what a null data.test_split is looked for as
-IMAGE_SUFFIXES = frozenset(".jpg .jpeg .png .ppm .pgm .bmp .gif .tif .tiff .webp .parquet .arrow".split())
+IMAGE_SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".parquet", ".arrow")
+)
 DIGITS_TEST = 360  # the last images come from other writers than the first
 WHOLE_BYTES = 64 << 20  # a folder up to this size is hashed whole
 SAMPLED_FILES = 256
@@ -205,7 +207,8 @@ def _load(data: DataConfig, scratch: Path) -> dict[str, Any]:
     import huggingface_hub
 
     datasets.disable_progress_bars()
-    huggingface_hub.logging.set_verbosity_error()  # its retries are told once, in our own error
+    huggingface_hub.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    # its retries are told once, in our own error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the library's own deprecations are not the user's
@@ -260,9 +263,7 @@ def _labels(split: Any, data: DataConfig, where: str) -> tuple[list[str], NDArra
     return names, labels
 
 
-def _split(
-    split: Any, data: DataConfig, name: str, labels: NDArray[np.int64], rows: NDArray[np.int64] | None
-) -> Split:
+def _split(split: Any, data: DataConfig, name: str, labels: NDArray[np.int64], rows: NDArray[np.int64] | None) -> Split:
     import datasets
 
     chosen = np.arange(len(labels)) if rows is None else rows
@@ -284,10 +285,7 @@ def _split(
     def read(start: int, stop: int) -> list[Image.Image]:
         numbers = chosen[start:stop]
         cells = undecoded[numbers.tolist()][data.image_column]
-        return [
-            _decode(cell, identify(int(row), cell.get("path")))
-            for row, cell in zip(numbers, cells, strict=True)
-        ]
+        return [_decode(cell, identify(int(row), cell.get("path"))) for row, cell in zip(numbers, cells, strict=True)]
 
     paths = _column(undecoded, data.image_column, "path")
     return Split(labels[chosen], [identify(int(row), paths[row]) for row in chosen], read)

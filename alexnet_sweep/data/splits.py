@@ -10,9 +10,7 @@ from alexnet_sweep.streams import stream
 SPLIT_SEED = 0  # not the run's seed: arms and seeds are compared on the same images
 
 
-def hold_out(
-    labels: NDArray[np.int64], fraction: float, use: str
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def hold_out(labels: NDArray[np.int64], fraction: float, use: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Indices kept and indices set aside, both ascending; `fraction` of every class, rounded over the whole.
 
     Images of each class are shuffled by a stream of their own (`use`), then taken where the running

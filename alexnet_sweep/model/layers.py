@@ -18,9 +18,7 @@ class ResponseNorm(nn.Module):
     Squares of activations above 255 overflow float16, hence float32 whatever the surrounding precision.
     """
 
-    def __init__(
-        self, size: int, k: float, alpha: float, beta: float, *, alpha_convention: str, columns: int
-    ) -> None:
+    def __init__(self, size: int, k: float, alpha: float, beta: float, *, alpha_convention: str, columns: int) -> None:
         super().__init__()
         self.size, self.k, self.beta, self.columns = size, k, beta, columns
         self.alpha = alpha / size if alpha_convention == "mean" else alpha

@@ -84,9 +84,7 @@ def _headline(plan: Mapping[str, Any], results: pd.DataFrame) -> list[str]:
     done, total = int(states.get(DONE, 0)), int(states.sum())
     missing = ", ".join(f"{count} {state}" for state, count in states.items() if state != DONE)
     arms = len(plan["arms"])
-    line = f"{arms} arm{'s' if arms != 1 else ''}, {done} of {total} runs done" + (
-        f" ({missing})" if missing else ""
-    )
+    line = f"{arms} arm{'s' if arms != 1 else ''}, {done} of {total} runs done" + (f" ({missing})" if missing else "")
     baseline = next(arm["label"] for arm in plan["arms"] if arm["arm_id"] == plan["baseline"])
     return [f"{line}. Baseline: {escaped(baseline)}.", ""]
 
@@ -140,9 +138,7 @@ def _how_to_read(table: pd.DataFrame, first: Mapping[str, Any]) -> list[str]:
 
 def _run_rows(results: pd.DataFrame) -> list[str]:
     chosen = results.drop_duplicates("run_id")
-    rows = [
-        [escaped(str(run.arm)), str(run.seed), str(run.run_id), str(run.state)] for run in chosen.itertuples()
-    ]
+    rows = [[escaped(str(run.arm)), str(run.seed), str(run.run_id), str(run.state)] for run in chosen.itertuples()]
     return ["## Runs", "", *aligned(["arm", "seed", "run", "state"], rows), ""]
 
 
@@ -152,9 +148,7 @@ def _provenance(plan: Mapping[str, Any], facts: Sequence[Mapping[str, Any]]) -> 
         found = sorted({str(fact.get(key)) for fact in facts if fact.get(key) is not None})
         if found:
             lines.append(f"{word:<9} {', '.join(found)}")
-    versions = sorted(
-        {f"{name} {version}" for fact in facts for name, version in fact.get("versions", {}).items()}
-    )
+    versions = sorted({f"{name} {version}" for fact in facts for name, version in fact.get("versions", {}).items()})
     if versions:
         lines.append(f"versions  {', '.join(versions)}")
     seconds = [float(fact["wall_seconds"]) for fact in facts if "wall_seconds" in fact]
@@ -177,9 +171,7 @@ def aligned(head: list[str], rows: list[list[str]]) -> list[str]:
         return "| " + " | ".join([first, *rest]) + " |"
 
     rule = (
-        "|"
-        + "|".join("-" * (width + 1) + ("-" if column == 0 else ":") for column, width in enumerate(widths))
-        + "|"
+        "|" + "|".join("-" * (width + 1) + ("-" if column == 0 else ":") for column, width in enumerate(widths)) + "|"
     )
     return [line(head), rule, *(line(row) for row in rows)]
 
