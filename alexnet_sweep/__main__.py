@@ -39,6 +39,9 @@ def _groups() -> str:
 
 
 def _hydra(arguments: list[str]) -> int:
+    # -m may stand anywhere: Hydra's own parser takes flags between overrides for mistakes.
+    arguments = sorted(arguments, key=lambda argument: argument not in ("-m", "--multirun"))
+    sys.argv[1:] = arguments
     # Hydra then lets exceptions through instead of printing them in its own way.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     from alexnet_sweep.cli import launch

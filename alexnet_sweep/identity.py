@@ -23,9 +23,11 @@ FREE_KEYS = (
 
 # What a result depends on: every module that takes part in training, evaluating or recording a run.
 TRAINING_SOURCES = (
+    "assemble.py",
     "augment.py",
     "checkpoint.py",
     "data/batches.py",
+    "data/decode.py",
     "data/pack.py",
     "data/source.py",
     "data/splits.py",
@@ -34,7 +36,9 @@ TRAINING_SOURCES = (
     "model/alexnet.py",
     "model/init.py",
     "model/layers.py",
+    "model/plan.py",
     "optim.py",
+    "outcome.py",
     "predict.py",
     "schedule.py",
     "streams.py",

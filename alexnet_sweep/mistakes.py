@@ -42,6 +42,8 @@ def explain(error: Exception, arguments: Sequence[str]) -> str:
     if isinstance(error, SweepError):
         return _shortened(str(error))
     if isinstance(error, OverrideParseException):
+        if "=" not in str(error.override):
+            return f"'{error.override}': no value; write KEY=VALUE, or KEY=A,B with -m to sweep"
         reason = _flattened(error)
         return _shortened(
             f"{error.override}: cannot be read as an override ({reason}); quote special characters, as in KEY='\"A B\"'"
@@ -90,9 +92,7 @@ def _about(argument: str, message: str) -> str | None:
         return None
     key, equals, value = argument.lstrip("+~").partition("=")
     if not equals:
-        if argument.startswith("~"):
-            return None
-        return f"'{argument}': no value; write KEY=VALUE, or KEY=A,B with -m to sweep"
+        return None
     if "Ambiguous value" in message and f"'{argument}'" in message:
         return f"{argument}: several values; add -m to sweep over them, or write a list as {key}=[{value}]"
     groups = options()

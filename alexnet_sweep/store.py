@@ -29,6 +29,7 @@ from alexnet_sweep.files import whole_file, write_json, write_text
 
 FORMAT = 1
 DEAD_AFTER_SECONDS = 120.0  # a heartbeat on another host that is older than this is a dead run's
+OWNER_KEYS = {"heartbeat", "host", "boot", "process", "process_started"}  # who is running a run, and since when
 RUNNING, DONE, FAILED, INTERRUPTED = "running", "done", "failed", "interrupted"
 
 
@@ -121,10 +122,10 @@ class RunFolder:
         return result
 
     def clear(self) -> None:
-        """Forget the run: what was recorded goes, its log stays."""
+        """Forget the run's results; its log stays, and its status, which counts attempts and failures."""
         for path in (self.result, self.predictions, self.weights, self.checkpoint, self.metrics):
             path.unlink(missing_ok=True)
-        for path in (self.provenance, self.status, self.failure):
+        for path in (self.provenance, self.failure):
             path.unlink(missing_ok=True)
 
     def read_predictions(self, columns: list[str]) -> pa.Table:
@@ -153,7 +154,7 @@ class RunFolder:
     def alive_elsewhere(self) -> str | None:
         """Who is running this run at the moment (`host process N`), if it is not this process."""
         status = self.read_status()
-        if status.get("state") != RUNNING:
+        if status.get("state") != RUNNING or not status.keys() >= OWNER_KEYS:
             return None
         owner = f"{status['host']} process {status['process']}"
         if status["host"] != machine.host():
@@ -162,7 +163,7 @@ class RunFolder:
         if status["boot"] != machine.boot() or status["process"] == os.getpid():
             return None
         started = machine.started(status["process"])
-        same = started is not None and abs(started - status["process_started"]) < 1.0
+        same = started is not None and abs(started - (status["process_started"] or 0.0)) < 1.0
         return owner if same else None
 
     @contextmanager
@@ -277,11 +278,11 @@ def study_folder(runs: Path, name: str) -> StudyFolder:
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
-        text = path.read_text()
+        content = path.read_bytes()
     except FileNotFoundError:
         return None
     try:
-        value = json.loads(text)
+        value = json.loads(content)
     except ValueError as error:
         raise FolderError(f"{path}: not valid JSON ({error}); move its folder away to start it again") from error
     if not isinstance(value, dict):

@@ -1,19 +1,28 @@
 """Fixtures: composed configs, and tiny data sets made on the spot."""
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.singleton import Singleton
 from omegaconf import open_dict, read_write
 from PIL import Image
 
+import alexnet_sweep.__main__
 from alexnet_sweep.cli import typed
 from alexnet_sweep.config import Config
 from alexnet_sweep.groups import conf_folder
 
 Compose = Callable[..., Config]
+Main = Callable[..., int]
+
+hypothesis.settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +61,25 @@ def micro(composed: Compose, tmp_path: Path) -> Compose:
         return composed(*small, *overrides)
 
     return one
+
+
+@pytest.fixture
+def main(hydra_ready: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Main]:
+    """`main("-m", "model/lrn=on,off")`: the program in this process, from an empty folder; returns its exit code."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    before = Singleton.get_state()
+
+    def one(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["alexnet_sweep", *arguments])
+        GlobalHydra.instance().clear()
+        try:
+            return alexnet_sweep.__main__.main()
+        finally:
+            Singleton.set_state(before)
+
+    yield one
 
 
 @pytest.fixture

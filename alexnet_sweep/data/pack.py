@@ -16,6 +16,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -131,11 +132,11 @@ def _open(folder: Path) -> Packed:
     try:
         images = {s: np.load(folder / f"{s}.images.npy", mmap_mode="r") for s in SPLITS}
         labels = {s: np.load(folder / f"{s}.labels.npy") for s in SPLITS}
-        ids = {s: (folder / f"{s}.ids.txt").read_text().splitlines() for s in SPLITS}
+        ids = {s: (folder / f"{s}.ids.txt").read_text(encoding="utf-8").split("\n")[:-1] for s in SPLITS}
         mean = np.load(folder / "mean.npy")
-        with np.load(folder / "colours.npz") as colours:
+        with (folder / "colours.npz").open("rb") as stream, np.load(stream) as colours:
             eigenvalues, eigenvectors = colours["eigenvalues"], colours["eigenvectors"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{folder}: damaged packed store ({error}); delete the folder and start again") from error
     for split in SPLITS:
         found = {len(images[split]), len(labels[split]), len(ids[split])}
@@ -150,7 +151,7 @@ def _open(folder: Path) -> Packed:
 def _read_meta(folder: Path) -> Meta:
     try:
         values = json.loads((folder / "meta.json").read_text())
-        if values.pop("format") != FORMAT:
+        if not isinstance(values, dict) or values.pop("format") != FORMAT:
             raise ValueError(f"not of format {FORMAT}")
         return Meta(**values)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -158,6 +159,8 @@ def _read_meta(folder: Path) -> Meta:
 
 
 def _build(data: DataConfig, folder: Path, progress: Progress | None) -> None:
+    if folder.is_dir() and any(folder.iterdir()):
+        raise DataError(f"{folder}: damaged packed store (no meta.json); delete the folder and start again")
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
@@ -189,7 +192,7 @@ def _pack(source: Source, data: DataConfig, mark: str, folder: Path, progress: P
             progress(done, total)
         images.flush()
         np.save(folder / f"{name}.labels.npy", split.labels)
-        (folder / f"{name}.ids.txt").write_text("".join(f"{image_id}\n" for image_id in split.ids))
+        (folder / f"{name}.ids.txt").write_text("".join(f"{image_id}\n" for image_id in split.ids), encoding="utf-8")
         if sums is not None:
             eigenvalues, eigenvectors = sums.colours()
             np.save(folder / "mean.npy", sums.mean())

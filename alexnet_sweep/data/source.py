@@ -6,7 +6,6 @@ at once; `Split.read` decodes images later. Nothing here imports torch.
 
 import hashlib
 import importlib.util
-import io
 import os
 import warnings
 from collections.abc import Callable
@@ -16,9 +15,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from alexnet_sweep.config import DataConfig
+from alexnet_sweep.data.decode import decode
 from alexnet_sweep.data.splits import hold_out
 from alexnet_sweep.errors import DataError, nearest
 
@@ -99,6 +99,10 @@ def _files_below(path: str) -> list[Path]:
             f"data.path={path}: no such folder.{nearest(folder.name, names)} Give a folder of Parquet or "
             "Arrow files, or of one folder of images a class"
         )
+    if any(character in path for character in "*?[]"):
+        raise DataError(
+            f"data.path={path}: *, ?, [ and ] are taken for patterns by the loader; rename or link the folder"
+        )
     files = sorted(
         Path(place) / name
         for place, _, names in os.walk(folder)
@@ -122,7 +126,7 @@ def _hash_files(files: list[Path], folder: Path) -> str:
     digest = hashlib.sha256()
     sizes = [file.stat().st_size for file in files]
     whole = sum(sizes) <= WHOLE_BYTES
-    every = max(1, len(files) // SAMPLED_FILES)
+    every = -(-len(files) // SAMPLED_FILES)
     for index, (file, size) in enumerate(zip(files, sizes, strict=True)):
         digest.update(f"{file.relative_to(folder).as_posix()}\0{size}\0".encode())
         if whole:
@@ -185,14 +189,26 @@ def _from_datasets(data: DataConfig, scratch: Path) -> Source:
     if test_name is None:
         assert data.test_fraction is not None
         kept, aside = hold_out(train_labels, data.test_fraction, "test")
+        if not len(kept) or not len(aside):
+            raise DataError(
+                f"data.test_fraction={data.test_fraction:g}: takes {len(aside)} of {len(train_labels)} images; "
+                "allowed: a fraction that leaves images in both splits"
+            )
         train = _split(splits[data.train_split], data, data.train_split, train_labels, kept)
         test = _split(splits[data.train_split], data, data.train_split, train_labels, aside)
         return Source(names, train, test)
     test_names, test_labels = _labels(splits[test_name], data, where)
-    if test_names != names:
+    numbered = all(name.isdecimal() for name in names)  # a split of bare numbers may lack the last classes
+    if test_names != (names[: len(test_names)] if numbered else names):
         raise DataError(
             f"{where}: splits {data.train_split} and {test_name} have different classes "
             f"({len(names)} and {len(test_names)}); both need the same class folders or names"
+        )
+    unknown = [names[label] for label in sorted({*test_labels.tolist()} - {*train_labels.tolist()})]
+    if unknown:
+        raise DataError(
+            f"{where}: splits {data.train_split} and {test_name} have different classes: {data.train_split} has no "
+            f"image of {', '.join(unknown[:5])}; both need the same class folders or names"
         )
     return Source(
         names,
@@ -241,6 +257,10 @@ def _labels(split: Any, data: DataConfig, where: str) -> tuple[list[str], NDArra
             )
     values = np.asarray(split[data.label_column])
     feature = split.features[data.label_column]
+    if values.dtype.kind == "O" and any(value is None for value in values.tolist()):
+        raise DataError(
+            f"data.label_column={data.label_column}: {where} has rows without a label; remove them from the data set"
+        )
     if isinstance(feature, datasets.ClassLabel):
         names = [str(name) for name in feature.names]
     elif values.dtype.kind in "iu":
@@ -285,9 +305,18 @@ def _split(split: Any, data: DataConfig, name: str, labels: NDArray[np.int64], r
     def read(start: int, stop: int) -> list[Image.Image]:
         numbers = chosen[start:stop]
         cells = undecoded[numbers.tolist()][data.image_column]
-        return [_decode(cell, identify(int(row), cell.get("path"))) for row, cell in zip(numbers, cells, strict=True)]
+        return [
+            decode(cell or {}, identify(int(row), cell and cell.get("path")))
+            for row, cell in zip(numbers, cells, strict=True)
+        ]
 
     paths = _column(undecoded, data.image_column, "path")
+    kind = split.features[data.image_column]
+    if kind == datasets.Value("string") and not all(path is None or Path(path).is_file() for path in paths):
+        raise DataError(
+            f"data.image_column={data.image_column}: split {name} holds {kind} there, which name no files; "
+            "allowed: images"
+        )
     return Split(labels[chosen], [identify(int(row), paths[row]) for row in chosen], read)
 
 
@@ -295,16 +324,3 @@ def _column(split: Any, column: str, field: str) -> list[Any]:
     """One field of a column of structures, without reading the others."""
     flat = split.with_format("arrow")[:].flatten()
     return list(flat.column(f"{column}.{field}").to_pylist())
-
-
-def _decode(cell: dict[str, Any], image_id: str) -> Image.Image:
-    """One image as RGB, upright as its EXIF orientation says."""
-    place = cell["bytes"] if cell.get("bytes") is not None else cell.get("path")
-    if place is None:
-        raise DataError(f"image {image_id}: the row is empty; remove it from the data set")
-    try:
-        with Image.open(io.BytesIO(place) if isinstance(place, bytes) else place) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"image {image_id}: cannot be read ({reason}); mend or remove it") from error

@@ -1,0 +1,201 @@
+"""Every image once an epoch, and draws that depend on seed, use, epoch and image alone."""
+
+import numpy as np
+import pytest
+import torch
+
+from alexnet_sweep.config import AugConfig, CropConfig, FlipConfig, LightingConfig
+from alexnet_sweep.data.batches import Pixels, TrainingBatches, fetch
+from alexnet_sweep.data.pack import Meta, Packed
+
+IMAGES, SIDE, CROP = 23, 8, 5
+CPU = torch.device("cpu")
+
+
+def coordinates() -> np.ndarray:
+    """Images whose channels tell which image, row and column a pixel is."""
+    image, row, column = np.meshgrid(range(IMAGES), range(SIDE), range(SIDE), indexing="ij")
+    return np.stack([image, row, column], 1).astype(np.uint8)
+
+
+def aug(crop: bool = True, flip: float = 0.5, lighting: float = 0.0, scale: str = "sqrt_eigenvalue", divide=False):
+    return AugConfig(CropConfig(crop), FlipConfig(flip), LightingConfig(lighting, scale, divide))
+
+
+def batches(
+    augmentation: AugConfig, *, batch_size: int = 5, seed: int = 0, rows: list[int] | None = None, divisor: float = 1.0
+) -> TrainingBatches:
+    vectors = torch.linalg.qr(torch.tensor([[1.0, 2, 3], [2, 5, 1], [4, 1, 1]])).Q
+    mean = torch.zeros(3, CROP, CROP)
+    return TrainingBatches(
+        coordinates(),
+        np.arange(IMAGES, dtype=np.int64) * 10,
+        np.arange(IMAGES) if rows is None else np.array(rows),
+        pixels=Pixels(mean, torch.tensor([5000.0, 900.0, 100.0]), vectors, CROP, divisor),
+        aug=augmentation,
+        batch_size=batch_size,
+        seed=seed,
+        device=CPU,
+    )
+
+
+def by_image(subject: TrainingBatches, epoch: int = 0) -> torch.Tensor:
+    """The inputs of an epoch in the order of the stored images."""
+    parts = list(subject.epoch(epoch))
+    labels = torch.cat([labels for _, labels in parts])
+    return torch.cat([inputs for inputs, _ in parts])[labels.argsort()]
+
+
+def order(subject: TrainingBatches, epoch: int = 0) -> list[int]:
+    return torch.cat([labels for _, labels in subject.epoch(epoch)]).tolist()
+
+
+def draws(inputs: torch.Tensor) -> list[tuple[int, int, bool]]:
+    """Top, left and whether mirrored, read from the coordinates in the pixels."""
+    return [
+        (int(rows[0, 0]), int(columns[0].min()), bool(columns[0, 0] > columns[0, -1]))
+        for rows, columns in zip(inputs[:, 1], inputs[:, 2], strict=True)
+    ]
+
+
+def colours(inputs: torch.Tensor, plain: torch.Tensor) -> torch.Tensor:
+    """The shift of each image and channel; fails where crops or mirrors differ."""
+    shift = inputs - plain
+    torch.testing.assert_close(shift, shift[:, :, :1, :1].expand_as(shift), atol=1e-4, rtol=0)
+    return shift[:, :, 0, 0]
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 23, 64])
+def test_every_image_is_seen_once_an_epoch(batch_size):
+    subject = batches(aug(), batch_size=batch_size)
+    seen = list(subject.epoch(0))
+    assert len(seen) == subject.steps
+    assert sorted(order(subject)) == [10 * image for image in range(IMAGES)]
+    assert all(len(labels) == batch_size for _, labels in seen[:-1])
+
+
+def test_labels_belong_to_their_images():
+    for inputs, labels in batches(aug()).epoch(0):
+        assert (10 * inputs[:, 0, 0, 0]).tolist() == labels.tolist()
+
+
+def test_only_the_training_rows_are_seen():
+    assert sorted(order(batches(aug(), rows=[2, 3, 7, 11]))) == [20, 30, 70, 110]
+
+
+def test_inputs_are_float32_crops():
+    inputs, labels = next(batches(aug()).epoch(0))
+    assert (inputs.dtype, inputs.shape) == (torch.float32, (5, 3, CROP, CROP))
+    assert labels.dtype == torch.int64
+
+
+def test_epochs_differ_in_order_crops_mirrors_and_colours():
+    subject, plain = batches(aug(lighting=0.1)), batches(aug())
+    assert order(subject, 0) != order(subject, 1)
+    first, second = (by_image(plain, epoch) for epoch in (0, 1))
+    assert [d[:2] for d in draws(first)] != [d[:2] for d in draws(second)]
+    assert [d[2] for d in draws(first)] != [d[2] for d in draws(second)]
+    shifts = [colours(by_image(subject, epoch), by_image(plain, epoch)) for epoch in (0, 1)]
+    assert not torch.allclose(*shifts)
+
+
+def test_seeds_differ_and_repeat():
+    assert torch.equal(by_image(batches(aug(), seed=1)), by_image(batches(aug(), seed=1)))
+    assert order(batches(aug(), seed=1)) != order(batches(aug(), seed=2))
+    assert draws(by_image(batches(aug(), seed=1))) != draws(by_image(batches(aug(), seed=2)))
+
+
+def test_all_offsets_are_drawn_and_none_beyond_the_image():
+    subject = batches(aug())
+    tops, lefts, mirrored = zip(*(d for epoch in range(8) for d in draws(by_image(subject, epoch))), strict=True)
+    assert set(tops) == set(lefts) == set(range(SIDE - CROP + 1))
+    assert 0.3 < np.mean(mirrored) < 0.7
+
+
+def test_crop_off_takes_the_centre_and_keeps_mirrors():
+    on, off = draws(by_image(batches(aug()))), draws(by_image(batches(aug(crop=False))))
+    assert {d[:2] for d in off} == {(2, 2)}  # round((8 - 5) / 2)
+    assert [d[2] for d in on] == [d[2] for d in off]
+
+
+def test_flip_off_mirrors_nothing_and_keeps_crops():
+    on, off = draws(by_image(batches(aug()))), draws(by_image(batches(aug(flip=0.0))))
+    assert not any(d[2] for d in off)
+    assert [d[:2] for d in on] == [d[:2] for d in off]
+
+
+def test_flip_always_mirrors_every_image():
+    assert all(d[2] for d in draws(by_image(batches(aug(flip=1.0)))))
+
+
+def test_lighting_shares_crops_and_mirrors_with_its_absence():
+    shift = colours(by_image(batches(aug(lighting=0.1))), by_image(batches(aug())))
+    assert shift.abs().min() > 0
+
+
+def test_colours_do_not_depend_on_crops_or_mirrors():
+    together = colours(by_image(batches(aug(lighting=0.1))), by_image(batches(aug())))
+    plain = by_image(batches(aug(crop=False, flip=0.0)))
+    alone = colours(by_image(batches(aug(crop=False, flip=0.0, lighting=0.1))), plain)
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)
+
+
+def test_colours_grow_with_the_coefficient_and_nothing_else():
+    plain = by_image(batches(aug()))
+    weak, strong = (colours(by_image(batches(aug(lighting=c))), plain) for c in (0.1, 0.3))
+    torch.testing.assert_close(3 * weak, strong, atol=1e-3, rtol=1e-4)
+
+
+def test_division_scales_whole_inputs_by_one_plus_the_coefficient():
+    whole, divided = (by_image(batches(aug(lighting=0.1, divide=d))) for d in (False, True))
+    torch.testing.assert_close(divided * 1.1, whole, rtol=1e-5, atol=1e-5)
+
+
+def test_input_divisor_divides():
+    torch.testing.assert_close(by_image(batches(aug(), divisor=4.0)) * 4, by_image(batches(aug())))
+
+
+@pytest.mark.parametrize("switched", [{"crop": False}, {"flip": 0.0}, {"lighting": 0.1}], ids=str)
+def test_order_does_not_depend_on_augmentation(switched):
+    assert order(batches(aug())) == order(batches(aug(**switched)))
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 23, 100])
+def test_batch_size_changes_neither_order_nor_draws(batch_size):
+    five, other = batches(aug(lighting=0.1)), batches(aug(lighting=0.1), batch_size=batch_size)
+    assert order(five) == order(other)
+    assert torch.equal(by_image(five), by_image(other))
+
+
+@pytest.mark.parametrize("first", [1, 3, 5])
+def test_starting_in_the_middle_gives_the_rest_of_the_epoch(first):
+    subject = batches(aug(lighting=0.1))
+    whole, rest = list(subject.epoch(2))[first:], list(subject.epoch(2, first))
+    assert len(whole) == len(rest)
+    for (inputs, labels), (other_inputs, other_labels) in zip(whole, rest, strict=True):
+        assert torch.equal(inputs, other_inputs)
+        assert torch.equal(labels, other_labels)
+
+
+def test_an_image_gets_the_same_draws_whichever_others_are_trained_on():
+    rows = [1, 4, 9, 16, 22]
+    assert torch.equal(by_image(batches(aug(lighting=0.1), rows=rows)), by_image(batches(aug(lighting=0.1)))[rows])
+
+
+def test_the_central_part_of_the_mean_image_is_subtracted_wherever_the_crop_was():
+    mean = np.random.default_rng(0).random((3, SIDE, SIDE)) * 255
+    meta = Meta("0" * 16, "coordinates", ["a"], {"train": IMAGES, "test": 0}, SIDE)
+    packed = Packed(meta, {}, {}, {}, mean, np.ones(3), np.eye(3))
+    pixels = Pixels.of(packed, CROP, 1.0, CPU)
+    np.testing.assert_allclose(pixels.mean.numpy(), mean[:, 2:7, 2:7], rtol=1e-6)
+    subject = batches(aug())
+    plain = by_image(subject)
+    subject.pixels = pixels
+    torch.testing.assert_close(by_image(subject), plain - pixels.mean, atol=1e-4, rtol=0)
+
+
+def test_fetched_rows_need_not_be_sorted():
+    images = coordinates()
+    fetched = fetch(images, np.array([7, 2, 2]), CPU)
+    assert fetched.dtype == torch.uint8
+    assert np.array_equal(fetched.numpy(), images[[7, 2, 2]])

@@ -1,0 +1,107 @@
+"""The command line: exit codes, one line for a mistake, nothing left behind."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Main
+
+BAD = [
+    (["model/lrn=offf"], r"model/lrn=offf: no such option\. Did you mean 'off'\? Have: first_only, off, on"),
+    (["modle/lrn=off"], r"no config group 'modle/lrn'\. Did you mean 'model/lrn'\?"),
+    (["trainer.epoch=3"], r"trainer\.epoch: no such key\. Did you mean 'trainer\.epochs'\?"),
+    (["trainr.epochs=3"], r"trainr\.epochs: no such key\. Did you mean 'trainer\.epochs'\?"),
+    (["+foo=3"], r"foo: no such key"),
+    (["++trainer.foo=3"], r"trainer\.foo: no such key"),
+    (["trainer.epochs=abc"], r"trainer\.epochs=abc: wrong value; trainer\.epochs takes a whole number"),
+    (["aug.crop.random=maybe"], r"takes true or false"),
+    (["model.topology.kernels=[1,a]"], r"takes a list of whole numbers"),
+    (["seed=null"], r"seed=null: wrong value"),
+    (["model.lrn=3"], r"'model\.lrn' holds keys, not a value"),
+    (["model=3"], r"."),
+    (["trainer.epochs"], r"no value; write KEY=VALUE"),
+    (["model.lrn.k=[1"], r"model\.lrn\.k=\[1: cannot be read as an override"),
+    (["trainer.epochs=${nope}"], r"trainer\.epochs"),
+    (["~model/lrn"], r"model\.lrn\.first"),
+    (["model/lrn=on,off"], r"several values; add -m to sweep"),
+    (["experiment=nope"], r"experiment=nope: no such option\. Have: .*digits"),
+    (["hydra/launcher=nope"], r"nope.*basic"),
+    (
+        ["trainer.batch_size=5000"],
+        r"larger than the data set; data=digits has 1293 training images .*: 1 to 1293",
+    ),
+    (["data.crop_px=8"], r"data\.crop_px=8: too small"),
+    (["data=folder"], r"data\.path: not set"),
+    (["data=folder", "data.path=nowhere"], r"data\.path=nowhere: no such folder"),
+    (["data=folder", "data.path=."], r"data\.path=\.: holds no images"),
+    (["data.path=."], r"data=digits is embedded"),
+    (["trainer.device=cuda"], r"trainer\.device=cuda: not available"),
+    (["sweep.max_runs=2", "-m", "seed=0,1,2"], r"the grid has 3 runs; allowed: 2"),
+    (["-m", "model/lrn=on,offf"], r"model/lrn=offf: no such option"),
+    (["-m", "trainer.epochs=1,abc"], r"trainer\.epochs takes a whole number"),
+    (["-m", "seed=range(0,3"], r"cannot be read as an override"),
+    (["-m", "model/lrn=on,off", "sweep.retrain=abc"], r"sweep\.retrain=abc: no run of this study"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "says"), BAD, ids=[" ".join(arguments) for arguments, _ in BAD])
+def test_a_mistake_is_one_line_and_leaves_nothing_behind(
+    main: Main, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    assert main(*arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert len(printed.err.strip().splitlines()) == 1
+    assert re.search(says, printed.err), printed.err
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize(("arguments", "says"), [BAD[0], BAD[2], BAD[6], BAD[19], BAD[27]])
+def test_a_mistake_in_a_real_process_exits_with_2(arguments: list[str], says: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "alexnet_sweep", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    assert re.search(says, done.stderr)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_misspelt_key_in_a_config_file_names_the_file_and_the_key(
+    main: Main, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "own/model/lrn"
+    own.mkdir(parents=True)
+    (own / "mine.yaml").write_text("# mine\nalhpa: 1.0\n")
+    assert main("--config-dir", str(tmp_path / "own"), "model/lrn=mine") == 2
+    printed = capsys.readouterr().err
+    assert "model/lrn/mine" in printed and "'alhpa'" in printed and "Did you mean 'alpha'?" in printed
+    assert len(printed.strip().splitlines()) == 1
+
+
+def test_help_lists_every_group_and_an_example(main: Main, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main("--help") == 0
+    printed = capsys.readouterr().out
+    assert "example: python -m alexnet_sweep -m model/lrn=on,off" in printed
+    assert re.search(r"model/lrn +first_only, off, on", printed)
+
+
+def test_cfg_job_prints_the_composed_config(main: Main, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main("--cfg", "job", "trainer.epochs=7") == 0
+    assert "epochs: 7" in capsys.readouterr().out
+
+
+def test_report_of_an_unknown_study_exits_with_2(main: Main, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main("report", "nope") == 2
+    assert "no study of that name" in capsys.readouterr().err
+
+
+def test_a_bug_keeps_its_traceback(main: Main, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(config: object) -> None:
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr("alexnet_sweep.cli.run_one", broken)
+    with pytest.raises(ZeroDivisionError):
+        main()

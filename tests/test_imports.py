@@ -1,0 +1,105 @@
+"""The arrows between the rooms point one way, and what must be light stays light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "alexnet_sweep"
+
+# A module may import modules of lower layers, and its neighbours only where `ALLOWED_BESIDE` says so.
+LAYERS = [
+    {"errors", "groups", "machine", "streams"},
+    {"config", "files"},
+    {
+        "identity",
+        "metrics",
+        "schedule",
+        "augment",
+        "optim",
+        "provenance",
+        "model.plan",
+        "model.layers",
+        "data.splits",
+        "data.decode",
+    },
+    {"store", "study", "model.init", "data.source", "mistakes"},
+    {"data.pack", "model.alexnet", "ledger", "aggregate"},
+    {"data.batches", "precheck", "report", "report.markdown"},
+    {"train", "predict"},
+    {"checkpoint", "assemble", "narrate"},
+    {"outcome"},
+    {"job", "sweep"},
+    {"cli", "report.__main__"},
+    {"__main__", "hydra_plugins.ablation_sweeper"},
+]
+ALLOWED_BESIDE = {("report", "report.markdown")}
+TORCH_FREE = ["cli", "sweep", "study", "ledger", "store", "config", "errors", "aggregate", "report", "report.__main__"]
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found[name] = path
+    found["hydra_plugins.ablation_sweeper"] = PACKAGE.parent / "hydra_plugins/ablation_sweeper.py"
+    return found
+
+
+def imported(path: Path) -> set[str]:
+    """Modules of ours that a file imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("alexnet_sweep"):
+            below = node.module.removeprefix("alexnet_sweep").removeprefix(".")
+            known = modules()
+            for alias in node.names:
+                inner = f"{below}.{alias.name}".lstrip(".")
+                names.add(inner if inner in known else below)
+    return names
+
+
+def layer(name: str) -> int:
+    return next(number for number, names in enumerate(LAYERS) if name in names)
+
+
+def test_every_module_has_its_place() -> None:
+    packages = {"", "data", "model"}
+    assert set(modules()) - packages == set().union(*LAYERS)
+
+
+@pytest.mark.parametrize("name", sorted(set().union(*LAYERS)))
+def test_imports_point_downward(name: str) -> None:
+    for other in imported(modules()[name]):
+        if (name, other) not in ALLOWED_BESIDE:
+            assert layer(other) < layer(name), f"{name} imports {other}"
+
+
+def loads(statement: str) -> set[str]:
+    """Top-level names of the modules that a fresh interpreter has loaded after a statement."""
+    code = f"import sys\n{statement}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in done.stdout.split()}
+
+
+def test_what_plans_and_reports_imports_no_torch() -> None:
+    statement = "; ".join(f"import alexnet_sweep.{name}" for name in TORCH_FREE)
+    assert "torch" not in loads(f"{statement}; import hydra_plugins.ablation_sweeper")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"]])
+def test_help_and_cfg_import_no_torch(arguments: list[str]) -> None:
+    statement = f"sys.argv[1:] = {arguments}\nimport alexnet_sweep.__main__ as m\nassert m.main() == 0"
+    assert not {"torch", "pandas", "datasets", "scipy"} & loads(statement)
+
+
+def test_help_does_not_wait_for_hydra() -> None:
+    statement = "sys.argv[1:] = ['--help']\nimport alexnet_sweep.__main__ as m\nassert m.main() == 0"
+    assert not {"hydra", "omegaconf"} & loads(statement)
+
+
+def test_load_results_is_there_without_torch() -> None:
+    assert "torch" not in loads("import alexnet_sweep; alexnet_sweep.load_results")

@@ -1,0 +1,210 @@
+import json
+import os
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from alexnet_sweep import machine
+from alexnet_sweep.config import SweepConfig
+from alexnet_sweep.errors import ConfigError, FolderError, SweepError
+from alexnet_sweep.ledger import Action, Decision, decide, decide_all, summary
+from alexnet_sweep.store import RunFolder
+
+RUN = "0123456789ab"
+TODAY, OLDER = "source-now", "source-old"
+
+
+def sweep(stale="stop", retrain=None, retries=1):
+    return SweepConfig(stale=stale, retrain=retrain, retries=retries, on_failure="continue", max_runs=1000)
+
+
+def run_folder(runs, run_id=RUN, *, result=None, checkpoint=False, **status):
+    """A run folder with these traces; `result` is the source hash of its result."""
+    folder = RunFolder(runs / run_id)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    if status:
+        folder.status.write_text(json.dumps(status))
+    if checkpoint:
+        folder.checkpoint.write_bytes(b"state")
+    if result:
+        folder.write_result({"source_hash": result})
+    return folder
+
+
+def planned(*run_ids):
+    return [SimpleNamespace(run_id=run_id) for run_id in run_ids]
+
+
+ALIVE = {"state": "running", "host": "another-host", "process": 42, "heartbeat": time.time() + 3600}
+DEAD = {"state": "running", "host": "another-host", "process": 42, "heartbeat": 0.0, "epoch": 4}
+FAILED_ONCE = {"state": "failed", "failures": 1, "reason": "ValueError: no luck"}
+FAILED_TWICE = FAILED_ONCE | {"failures": 2}
+STOPPED = {"state": "interrupted", "epoch": 2}
+
+STATES = {
+    "new": ({}, {}, Action.RUN, False, "new"),
+    "done": ({"result": TODAY, "state": "done"}, {}, Action.DONE, False, "has a result"),
+    "done without a status": ({"result": TODAY}, {}, Action.DONE, False, "has a result"),
+    "done, whatever the status says": ({"result": TODAY, **FAILED_TWICE}, {}, Action.DONE, False, "has a result"),
+    "done and checkpoint kept": ({"result": TODAY, "checkpoint": True}, {}, Action.DONE, False, "has a result"),
+    "done, failed retrained": ({"result": TODAY}, {"retrain": "failed"}, Action.DONE, False, "has a result"),
+    "done, named": ({"result": TODAY}, {"retrain": RUN}, Action.RUN, True, "sweep.retrain names it"),
+    "stale": ({"result": OLDER}, {}, Action.STALE, False, "older training code"),
+    "stale, kept": ({"result": OLDER}, {"stale": "keep"}, Action.DONE, False, "has a result"),
+    "stale, retrained": ({"result": OLDER}, {"stale": "retrain"}, Action.RUN, True, "older training code"),
+    "stale, named": ({"result": OLDER}, {"retrain": RUN}, Action.RUN, True, "sweep.retrain names it"),
+    "alive": (ALIVE, {}, Action.ALIVE, False, "in use by another-host process 42"),
+    "alive, named": (ALIVE, {"retrain": RUN}, Action.ALIVE, False, "in use by another-host process 42"),
+    "dead at once": (DEAD, {}, Action.RUN, False, "before its first checkpoint"),
+    "dead later": ({**DEAD, "checkpoint": True}, {}, Action.RESUME, False, "stopped in epoch 5"),
+    "interrupted at once": (STOPPED, {}, Action.RUN, False, "before its first checkpoint"),
+    "interrupted later": ({**STOPPED, "checkpoint": True}, {}, Action.RESUME, False, "stopped in epoch 3"),
+    "interrupted, failed retrained": (
+        {**STOPPED, "checkpoint": True},
+        {"retrain": "failed"},
+        Action.RESUME,
+        False,
+        "stopped in epoch 3",
+    ),
+    "interrupted, named": ({**STOPPED, "checkpoint": True}, {"retrain": RUN}, Action.RUN, True, "names it"),
+    "checkpoint without a status": ({"checkpoint": True}, {}, Action.RESUME, False, "stopped in epoch 1"),
+    "failed once": (FAILED_ONCE, {}, Action.RUN, True, "failed 1×, tried again"),
+    "failed with a checkpoint": ({**FAILED_ONCE, "checkpoint": True}, {}, Action.RUN, True, "failed 1×, tried again"),
+    "failed once, no retries": (FAILED_ONCE, {"retries": 0}, Action.GIVEN_UP, False, "failed 1×: ValueError: no luck"),
+    "failed too often": (FAILED_TWICE, {}, Action.GIVEN_UP, False, "failed 2×: ValueError: no luck"),
+    "failed too often, more retries": (FAILED_TWICE, {"retries": 2}, Action.RUN, True, "failed 2×, tried again"),
+    "failed too often, retrained": (FAILED_TWICE, {"retrain": "failed"}, Action.RUN, True, "sweep.retrain=failed"),
+    "failed too often, named": (FAILED_TWICE, {"retrain": RUN}, Action.RUN, True, "sweep.retrain names it"),
+}
+
+
+@pytest.mark.parametrize(("traces", "keys", "action", "clear", "why"), STATES.values(), ids=STATES.keys())
+def test_what_a_start_does_with_a_run(tmp_path, traces, keys, action, clear, why):
+    decision = decide(run_folder(tmp_path, **traces), sweep(**keys), TODAY)
+    assert (decision.run_id, decision.action, decision.clear) == (RUN, action, clear)
+    assert why in decision.why
+
+
+def test_deciding_writes_nothing(tmp_path):
+    decide(RunFolder(tmp_path / RUN), sweep(), TODAY)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_of_this_process_is_not_alive_elsewhere(tmp_path):
+    mine = {"host": machine.host(), "boot": machine.boot(), "process": os.getpid()}
+    folder = run_folder(tmp_path, state="running", **mine)
+    assert decide(folder, sweep(), TODAY).action is Action.RUN
+
+
+def test_a_damaged_result_is_refused_and_not_trained_over(tmp_path):
+    folder = run_folder(tmp_path)
+    folder.result.write_text("{")
+    with pytest.raises(FolderError, match=r"result\.json"):
+        decide(folder, sweep(), TODAY)
+
+
+def test_a_damaged_result_can_be_trained_again_by_name(tmp_path):
+    folder = run_folder(tmp_path)
+    folder.result.write_text("{")
+    assert decide(folder, sweep(retrain=RUN), TODAY) == Decision(RUN, Action.RUN, "sweep.retrain names it", clear=True)
+
+
+def start_and_fail(folder, settings):
+    """One start of a run that always fails, as the sweep carries it out; returns what was decided."""
+    decision = decide(folder, settings, TODAY)
+    if decision.clear:
+        folder.clear()
+    if decision.action is Action.RUN:
+        with pytest.raises(ValueError), folder.claimed(1):
+            raise ValueError("no luck")
+    return decision.action
+
+
+def test_a_run_that_fails_at_every_start_is_given_up_after_its_retries(tmp_path):
+    folder = RunFolder(tmp_path / RUN)
+    actions = [start_and_fail(folder, sweep(retries=1)) for _ in range(3)]
+    assert actions == [Action.RUN, Action.RUN, Action.GIVEN_UP]
+
+
+def test_a_failed_run_that_is_tried_again_counts_its_attempts(tmp_path):
+    folder = RunFolder(tmp_path / RUN)
+    for _ in range(2):
+        start_and_fail(folder, sweep(retries=1))
+    assert folder.read_status()["attempts"] == 2
+
+
+# --- a whole study ---
+
+
+def test_decisions_come_in_the_order_of_the_plan(tmp_path):
+    run_folder(tmp_path, "b", result=TODAY)
+    run_folder(tmp_path, "c", checkpoint=True)
+    decisions = decide_all(planned("c", "a", "b"), tmp_path, sweep(), TODAY)
+    assert [(decision.run_id, str(decision.action)) for decision in decisions] == [
+        ("c", "resume"),
+        ("a", "run"),
+        ("b", "done"),
+    ]
+
+
+def test_runs_of_other_studies_are_left_alone(tmp_path):
+    run_folder(tmp_path, "other", result=OLDER)
+    assert [decision.run_id for decision in decide_all(planned("a"), tmp_path, sweep(), TODAY)] == ["a"]
+
+
+def test_stale_results_are_refused_with_their_number_and_both_ways_out(tmp_path):
+    for run_id in "ab":
+        run_folder(tmp_path, run_id, result=OLDER)
+    run_folder(tmp_path, "c", result=TODAY)
+    with pytest.raises(SweepError) as caught:
+        decide_all(planned(*"abc"), tmp_path, sweep(), TODAY)
+    line = str(caught.value)
+    assert line.startswith("2 of 3 runs have results of older training code (a, …)")
+    assert "sweep.stale=retrain" in line and "sweep.stale=keep" in line
+
+
+@pytest.mark.parametrize(("stale", "action"), [("keep", Action.DONE), ("retrain", Action.RUN)])
+def test_stale_results_pass_where_the_sweep_says_what_to_do(tmp_path, stale, action):
+    run_folder(tmp_path, "a", result=OLDER)
+    (decision,) = decide_all(planned("a"), tmp_path, sweep(stale=stale), TODAY)
+    assert decision.action is action
+
+
+def test_retraining_what_failed_leaves_the_others(tmp_path):
+    run_folder(tmp_path, "a", result=TODAY)
+    run_folder(tmp_path, "b", **FAILED_TWICE)
+    run_folder(tmp_path, "c", **FAILED_TWICE)
+    decisions = decide_all(planned(*"abcd"), tmp_path, sweep(retrain="failed"), TODAY)
+    assert [decision.clear for decision in decisions] == [False, True, True, False]
+
+
+def test_retraining_one_run_leaves_the_others(tmp_path):
+    for run_id in "ab":
+        run_folder(tmp_path, run_id, result=TODAY)
+    decisions = decide_all(planned("a", "b"), tmp_path, sweep(retrain="b"), TODAY)
+    assert [(decision.action, decision.clear) for decision in decisions] == [(Action.DONE, False), (Action.RUN, True)]
+
+
+def test_retraining_an_unknown_run_is_refused_with_those_of_the_study(tmp_path):
+    with pytest.raises(ConfigError, match=r"^sweep\.retrain=x: no run of this study; allowed: failed, or one of a, b$"):
+        decide_all(planned("b", "a"), tmp_path, sweep(retrain="x"), TODAY)
+
+
+# --- summary ---
+
+
+def decisions_of(*actions):
+    return [Decision(str(number), action, "") for number, action in enumerate(actions)]
+
+
+@pytest.mark.parametrize(
+    ("actions", "text"),
+    [
+        ([Action.DONE, Action.DONE, Action.RUN, Action.DONE], "4 runs: 3 done, 1 run"),
+        ([Action.RUN], "1 run: 1 run"),
+        ([Action.ALIVE, Action.GIVEN_UP], "2 runs: 1 alive elsewhere, 1 failed too often"),
+    ],
+)
+def test_a_summary_counts_the_actions(actions, text):
+    assert summary(decisions_of(*actions)) == text

@@ -1,0 +1,151 @@
+"""The update rule of section 5, exactly, and what a drop of the learning rate does."""
+
+import pytest
+import torch
+from torch import nn
+
+from alexnet_sweep.config import OptimConfig, WeightDecayConfig
+from alexnet_sweep.optim import build_optimizer, set_learning_rate_factor
+
+RATE, MOMENTUM, DECAY = 0.01, 0.9, 0.0005
+FACTORS = [1.0] * 4 + [0.1] * 4 + [0.01] * 4
+
+
+def optim(**changes) -> OptimConfig:
+    values = {
+        "name": "sgd",
+        "learning_rate": RATE,
+        "bias_learning_rate_factor": 2.0,
+        "momentum": MOMENTUM,
+        "velocity": "paper",
+    }
+    return OptimConfig(**(values | changes))
+
+
+def small_net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).double()
+
+
+def gradients(net: nn.Module, step: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(step)
+    return {
+        name: torch.randn(value.shape, generator=generator, dtype=value.dtype) for name, value in net.named_parameters()
+    }
+
+
+def trained(config: OptimConfig, decay: WeightDecayConfig, factors=FACTORS) -> dict[str, torch.Tensor]:
+    """Parameters after a step at each of `factors`, the learning rate set before every step."""
+    net = small_net()
+    optimizer = build_optimizer(net, config, decay)
+    for step, factor in enumerate(factors):
+        set_learning_rate_factor(optimizer, factor, config.velocity)
+        for name, gradient in gradients(net, step).items():
+            net.get_parameter(name).grad = gradient
+        optimizer.step()
+    return {name: value.detach() for name, value in net.named_parameters()}
+
+
+def paper_rule(decay: WeightDecayConfig, bias_factor: float) -> dict[str, torch.Tensor]:
+    """v ← m·v − λ·ε·w − ε·g; w ← w + v."""
+    net = small_net()
+    weights = {name: value.detach().clone() for name, value in net.named_parameters()}
+    velocities = {name: torch.zeros_like(value) for name, value in weights.items()}
+    for step, factor in enumerate(FACTORS):
+        for name, gradient in gradients(net, step).items():
+            is_weight = name.endswith("weight")
+            rate = RATE * factor * (1.0 if is_weight else bias_factor)
+            penalty = decay.weights if is_weight else decay.biases
+            velocities[name] = MOMENTUM * velocities[name] - penalty * rate * weights[name] - rate * gradient
+            weights[name] = weights[name] + velocities[name]
+    return weights
+
+
+@pytest.mark.parametrize("biases", [0.0, DECAY])
+def test_paper_velocity_is_the_rule_of_section_5_through_two_drops(biases):
+    decay = WeightDecayConfig(weights=DECAY, biases=biases)
+    expected, reached = paper_rule(decay, bias_factor=2.0), trained(optim(), decay)
+    for name, value in expected.items():
+        assert torch.allclose(reached[name], value, rtol=1e-13, atol=1e-15), name
+
+
+def test_torch_velocity_is_the_same_until_a_drop_and_differs_after_it():
+    decay = WeightDecayConfig(weights=DECAY, biases=0.0)
+    for factors, same in (([1.0] * 6, True), ([1.0] * 4 + [0.1] * 2, False)):
+        paper = trained(optim(), decay, factors)
+        plain = trained(optim(velocity="torch"), decay, factors)
+        for name, value in paper.items():
+            assert torch.allclose(value, plain[name], rtol=1e-9, atol=1e-12) == same, name
+
+
+def test_setting_the_same_factor_again_changes_nothing():
+    decay = WeightDecayConfig(weights=DECAY, biases=0.0)
+    net = small_net()
+    optimizer = build_optimizer(net, optim(), decay)
+    for name, gradient in gradients(net, 0).items():
+        net.get_parameter(name).grad = gradient
+    optimizer.step()
+    before = {p: optimizer.state[p]["momentum_buffer"].clone() for p in net.parameters()}
+    set_learning_rate_factor(optimizer, 1.0, "paper")
+    assert all(torch.equal(optimizer.state[p]["momentum_buffer"], buffer) for p, buffer in before.items())
+
+
+def test_a_rate_of_zero_stops_the_weights_at_once():
+    decay = WeightDecayConfig(weights=DECAY, biases=0.0)
+    short, long = trained(optim(), decay, [1.0] * 3), trained(optim(), decay, [1.0] * 3 + [0.0] * 2)
+    assert all(torch.equal(short[name], long[name]) for name in short)
+
+
+def test_biases_learn_at_their_own_rate_and_do_not_decay():
+    optimizer = build_optimizer(small_net(), optim(), WeightDecayConfig(weights=DECAY, biases=0.0))
+    weights, biases = optimizer.param_groups
+    assert [p.ndim for p in weights["params"]] == [2, 2]
+    assert [p.ndim for p in biases["params"]] == [1, 1]
+    assert (weights["lr"], weights["weight_decay"]) == (RATE, DECAY)
+    assert (biases["lr"], biases["weight_decay"]) == (2 * RATE, 0.0)
+
+
+def test_every_group_falls_by_the_same_factor():
+    optimizer = build_optimizer(small_net(), optim(), WeightDecayConfig(weights=0.0, biases=0.0))
+    set_learning_rate_factor(optimizer, 0.5, "paper")
+    set_learning_rate_factor(optimizer, 0.1, "paper")
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.1 * RATE, 0.2 * RATE])
+
+
+def test_optimizer_has_every_parameter_once():
+    net = small_net()
+    optimizer = build_optimizer(net, optim(), WeightDecayConfig(weights=0.0, biases=0.0))
+    held = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    assert sorted(held) == sorted(id(p) for p in net.parameters())
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
+def test_adam_and_adamw_are_pytorchs_with_the_configured_momentum(name, kind):
+    decay = WeightDecayConfig(weights=0.1, biases=0.0)
+    config = optim(name=name, velocity="torch", momentum=0.8, bias_learning_rate_factor=1.0)
+    reached = trained(config, decay)
+    net = small_net()
+    named = dict(net.named_parameters())
+    plain = kind(
+        [
+            {"params": [value for key, value in named.items() if key.endswith("weight")], "weight_decay": 0.1},
+            {"params": [value for key, value in named.items() if key.endswith("bias")], "weight_decay": 0.0},
+        ],
+        lr=RATE,
+        betas=(0.8, 0.999),
+    )
+    for step, factor in enumerate(FACTORS):
+        for group in plain.param_groups:
+            group["lr"] = RATE * factor
+        for key, gradient in gradients(net, step).items():
+            named[key].grad = gradient
+        plain.step()
+    assert all(torch.allclose(reached[key], value, rtol=1e-12) for key, value in named.items())
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_velocity_means_nothing_to_adam(name):
+    decay = WeightDecayConfig(weights=DECAY, biases=0.0)
+    paper = trained(optim(name=name, velocity="paper"), decay)
+    plain = trained(optim(name=name, velocity="torch"), decay)
+    assert all(torch.equal(paper[key], plain[key]) for key in paper)

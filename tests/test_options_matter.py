@@ -1,0 +1,201 @@
+"""No option is composed and then ignored: each one changes the model, a batch, an update, a rate or an answer."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import Compose
+
+from alexnet_sweep.assemble import Assembly, assemble
+from alexnet_sweep.config import Config
+from alexnet_sweep.data.pack import describe
+from alexnet_sweep.data.splits import hold_out
+from alexnet_sweep.groups import options
+from alexnet_sweep.outcome import probabilities
+
+CPU = torch.device("cpu")
+
+# Where an option shows itself, by group; and what must be set beside it to see it.
+SHOWN_BY = {
+    "model/stem": "model",
+    "model/topology": "model",
+    "model/depth": "model",
+    "model/lrn": "model",
+    "model/pool": "model",
+    "model/activation": "model",
+    "model/init": "model",
+    "model/bias": "model",
+    "aug/crop": "batch",
+    "aug/flip": "batch",
+    "aug/lighting": "batch",
+    "regularizer/dropout": "training",
+    "regularizer/weight_decay": "training",
+    "optim": "training",
+    "schedule": "rates",
+    "eval": "answers",
+}
+ROOM = ("data.stored_px=72", "data.crop_px=53")  # px224 and px227 differ from px64 here already
+
+
+def options_of(shown_by: str) -> list[tuple[str, str]]:
+    return [(group, name) for group, names in options().items() if SHOWN_BY.get(group) == shown_by for name in names]
+
+
+def others(group: str, name: str) -> list[str]:
+    return [other for other in options()[group] if other != name]
+
+
+def built(config: Config) -> Assembly:
+    return assemble(config, CPU)
+
+
+def test_every_group_is_looked_at_here() -> None:
+    assert set(options()) == {*SHOWN_BY, "data", "experiment"}
+
+
+def seen(job: Assembly) -> Any:
+    """The network's layers, initial weights, and answer to one fixed input."""
+    net = job.trainer.net.eval()
+    px = job.pixels.crop_px
+    image = torch.randn((2, 3, px, px), generator=torch.Generator().manual_seed(0)) * 60
+    with torch.inference_mode():
+        answer = net(image)
+    weights = [value.double().norm().item() for value in net.state_dict().values()]
+    return repr(net), weights, answer.tolist()
+
+
+@pytest.mark.parametrize(("group", "name"), options_of("model"))
+def test_a_model_option_changes_the_network_or_its_start(micro: Compose, group: str, name: str) -> None:
+    room = ROOM if group == "model/stem" else ()
+    own = seen(built(micro(*room, f"{group}={name}")))
+    for other in others(group, name):
+        if {name, other} == {"auto", "px64"}:
+            continue  # at this size auto *is* px64, as the next test says
+        if {name, other} == {"px224", "px227"} and not differ_at(53):
+            continue
+        assert seen(built(micro(*room, f"{group}={other}"))) != own, other
+
+
+def differ_at(crop_px: int) -> bool:
+    """Whether px224's padding lets in a window more than px227's none."""
+    return (crop_px + 3 - 11) // 4 != (crop_px - 11) // 4
+
+
+@pytest.mark.parametrize(("crop_px", "stem"), [(27, "px32"), (53, "px64"), (224, "px224"), (227, "px227")])
+def test_the_automatic_stem_is_proven_equal_to_the_named_one(composed: Compose, crop_px: int, stem: str) -> None:
+    from alexnet_sweep.model.plan import plan_layers
+
+    size = ("data.stored_px=256", f"data.crop_px={crop_px}")
+    auto, named = composed(*size, "model/stem=auto"), composed(*size, f"model/stem={stem}")
+    assert plan_layers(auto.model, crop_px, 10) == plan_layers(named.model, crop_px, 10)
+
+
+@pytest.mark.parametrize(("group", "name"), options_of("batch"))
+def test_an_augmentation_option_changes_the_batches(micro: Compose, group: str, name: str) -> None:
+    def batch(option: str) -> torch.Tensor:
+        inputs, _ = next(built(micro(f"{group}={option}")).trainer.batches.epoch(0))
+        return inputs
+
+    own = batch(name)
+    assert all(not torch.equal(batch(other), own) for other in others(group, name))
+
+
+def trained(config: Config, steps: int) -> torch.Tensor:
+    """All weights after some steps of training, the last of them in a second epoch."""
+    job = built(config)
+    taken = job.trainer.steps()
+    for _ in range(steps):
+        step = next(taken)
+        if step.ends_epoch:
+            job.trainer.close_epoch()
+    return torch.cat([value.flatten() for value in job.trainer.net.state_dict().values()])
+
+
+@pytest.mark.parametrize(("group", "name"), options_of("training"))
+def test_an_option_of_training_changes_the_weights(micro: Compose, group: str, name: str) -> None:
+    # Two steps an epoch and a drop after each: velocity=paper and velocity=torch differ only after a drop.
+    two = ("trainer.batch_size=1000", "schedule.drop_fractions=[0.5]")
+    own = trained(micro(*two, f"{group}={name}"), 4)
+    assert all(not torch.equal(trained(micro(*two, f"{group}={other}"), 4), own) for other in others(group, name))
+
+
+@pytest.mark.parametrize("name", options()["schedule"])
+def test_a_schedule_option_changes_the_learning_rates(composed: Compose, name: str) -> None:
+    from alexnet_sweep.schedule import Schedule
+
+    def rates(option: str) -> list[float]:
+        schedule = Schedule(composed(f"schedule={option}").schedule, 90)
+        found = []
+        for epoch in range(90):
+            found.append(schedule.factor(epoch))
+            schedule.observe(0.5)
+        return found
+
+    assert all(rates(other) != rates(name) for other in others("schedule", name))
+
+
+@pytest.mark.parametrize("name", options()["eval"])
+def test_an_eval_option_changes_the_averaged_answers(micro: Compose, name: str) -> None:
+    job = built(micro())
+    rows = np.arange(20)
+
+    def answers(option: str) -> Any:
+        evaluation = micro(f"eval={option}").eval
+        return probabilities(job, evaluation, "test", rows, lambda: None, all_views=True).ten
+
+    own = answers(name)
+    assert all(np.abs(answers(other) - own).max() > 0 for other in others("eval", name))
+
+
+def test_the_data_options_open_different_data(micro: Compose, photos: Path, tmp_path: Path) -> None:
+    digits = describe(micro().data, tmp_path)
+    folder = describe(micro("data=folder", f"data.path={photos}").data, tmp_path)
+    assert digits.fingerprint != folder.fingerprint
+    assert folder.class_names == ["blue", "green", "red"] and folder.stored_px == 256
+
+
+def changed(micro: Compose, *overrides: str, steps: int = 2) -> bool:
+    """Whether some steps of training end elsewhere than with the defaults."""
+    return not torch.equal(trained(micro(*overrides), steps), trained(micro(), steps))
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "seed=1",
+        "model.width=0.1",
+        "model.lrn.alpha=0.1",
+        "model.lrn.alpha_convention=sum",
+        "model.lrn.per_column=false",
+        "model.init.keep_gain=false",
+        "data.heldout_fraction=0.2",
+        "data.input_divisor=2",
+        "data.stored_px=40",
+        "optim.learning_rate=0.005",
+        "optim.bias_learning_rate_factor=1",
+        "optim.momentum=0.5",
+        "trainer.batch_size=32",
+        "trainer.clip_grad_norm=0.01",
+        "trainer.precision=bf16",
+    ],
+)
+def test_a_key_that_no_option_sets_still_counts(micro: Compose, override: str) -> None:
+    assert changed(micro, override)
+
+
+def test_mirrored_views_and_clean_images_change_what_is_evaluated(micro: Compose) -> None:
+    job = built(micro("eval.clean_train_images=7"))
+    assert len(job.parts.clean) == 7 and set(job.parts.clean) <= set(job.parts.train)
+    rows = np.arange(4)
+    five = probabilities(job, micro().eval, "test", rows, lambda: None, all_views=True).ten
+    ten = probabilities(job, micro("eval.mirrored_views=true").eval, "test", rows, lambda: None, all_views=True).ten
+    assert five is not None and ten is not None and not np.array_equal(five, ten)
+
+
+def test_the_heldout_part_is_the_same_for_every_seed(micro: Compose) -> None:
+    one, two = built(micro("seed=0")), built(micro("seed=5"))
+    assert np.array_equal(one.parts.heldout, two.parts.heldout)
+    labels = one.packed.labels["train"]
+    assert np.array_equal(one.parts.heldout, hold_out(labels, 0.1, "heldout")[1])

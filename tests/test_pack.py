@@ -1,0 +1,338 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from alexnet_sweep.config import DataConfig
+from alexnet_sweep.data import pack
+from alexnet_sweep.data.pack import describe, fingerprint, open_packed, square
+from alexnet_sweep.errors import DataError
+from alexnet_sweep.groups import conf_folder
+
+CIFAR10 = Path(__file__).parents[2] / "shared" / "data" / "cifar10"
+
+
+def folder(path, **keys):
+    """The data config of a folder: `conf/data/folder.yaml` with these keys, small."""
+    values = yaml.safe_load((conf_folder() / "data" / "folder.yaml").read_text())
+    small = {"stored_px": 16, "crop_px": 12, "heldout_fraction": 0.1, "input_divisor": 1.0}
+    return DataConfig(**values | small | keys | {"path": str(path)})
+
+
+@pytest.fixture
+def store(tmp_path):
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Two classes of two images, to be packed where only the store matters."""
+    rng = np.random.default_rng(1)
+    for split in ("train", "val"):
+        for label in ("blue", "red"):
+            (tmp_path / "small" / split / label).mkdir(parents=True)
+            pixels = rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "small" / split / label / "0.png")
+    return tmp_path / "small"
+
+
+def never(*_):
+    raise AssertionError("opened the source again")
+
+
+# --- square ---
+
+
+def stripes(width, height, axis):
+    """Pixels whose red value is their column (axis 0) or row (axis 1)."""
+    rows, columns = np.mgrid[:height, :width]
+    red = (columns, rows)[axis]
+    return Image.fromarray(np.stack([red, red * 0, red * 0 + 7], axis=2).astype(np.uint8))
+
+
+def test_an_image_of_the_exact_size_is_kept_pixel_for_pixel():
+    pixels = np.random.default_rng(0).integers(0, 255, (6, 6, 3), dtype=np.uint8)
+    assert np.array_equal(square(Image.fromarray(pixels), 6), pixels.transpose(2, 0, 1))
+
+
+def test_a_landscape_keeps_its_central_columns():
+    assert np.array_equal(square(stripes(10, 4, axis=0), 4)[0], [[3, 4, 5, 6]] * 4)
+
+
+def test_a_portrait_keeps_its_central_rows():
+    assert np.array_equal(square(stripes(4, 10, axis=1), 4)[0], np.transpose([[3, 4, 5, 6]] * 4))
+
+
+def test_an_odd_rest_leaves_its_extra_column_on_the_right():
+    assert np.array_equal(square(stripes(7, 4, axis=0), 4)[0], [[1, 2, 3, 4]] * 4)
+
+
+def test_shrinking_averages_over_areas():
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    pixels[:2, :2, 0] = [[0, 40], [80, 120]]  # one quarter, of mean 60
+    assert np.array_equal(square(Image.fromarray(pixels), 2)[0], [[60, 0], [0, 0]])
+
+
+def test_shrinking_fits_the_shorter_side():
+    columns = square(stripes(16, 8, axis=0), 4)[0]
+    assert np.abs(columns - np.array([4.5, 6.5, 8.5, 10.5])).max() <= 0.5
+
+
+def test_enlarging_fits_the_shorter_side_and_keeps_a_flat_colour():
+    pixels = square(Image.new("RGB", (8, 5), (200, 100, 50)), 20)
+    assert pixels.shape == (3, 20, 20)
+    assert [set(np.unique(channel)) for channel in pixels] == [{200}, {100}, {50}]
+
+
+def test_a_long_strip_is_never_narrower_than_the_square():
+    assert square(Image.new("RGB", (1000, 3)), 4).shape == (3, 4, 4)
+
+
+def test_squares_are_contiguous_bytes():
+    pixels = square(stripes(10, 4, axis=0), 4)
+    assert pixels.dtype == np.uint8 and pixels.flags.c_contiguous
+
+
+# --- what is packed ---
+
+
+def test_every_row_holds_the_square_of_the_file_its_id_names(photos, store):
+    packed = open_packed(folder(photos), store)
+    for split in ("train", "test"):
+        for image_id, pixels in zip(packed.ids[split], packed.images[split], strict=True):
+            with Image.open(photos / image_id) as image:
+                assert np.array_equal(pixels, square(image.convert("RGB"), 16))
+
+
+def test_labels_are_those_of_the_class_folders(photos, store):
+    packed = open_packed(folder(photos), store)
+    for split in ("train", "test"):
+        named = [packed.meta.class_names[label] for label in packed.labels[split]]
+        assert named == [image_id.split("/")[1] for image_id in packed.ids[split]]
+
+
+def test_a_chunk_boundary_moves_no_image(photos, tmp_path, monkeypatch):
+    whole = open_packed(folder(photos), tmp_path / "whole")
+    monkeypatch.setattr(pack, "CHUNK", 5)
+    pieces = open_packed(folder(photos), tmp_path / "pieces")
+    assert np.array_equal(whole.images["train"], pieces.images["train"])
+    assert np.array_equal(whole.mean, pieces.mean)
+
+
+def test_the_mean_is_that_of_the_training_pixels(photos, store):
+    packed = open_packed(folder(photos), store)
+    assert packed.mean.dtype == np.float64
+    assert np.allclose(packed.mean, packed.images["train"].mean(0), rtol=0, atol=1e-9)
+
+
+def test_colours_are_the_eigen_decomposition_of_the_rgb_covariance(photos, store):
+    packed = open_packed(folder(photos), store)
+    pixels = packed.images["train"].transpose(1, 0, 2, 3).reshape(3, -1).astype(np.float64)
+    eigenvalues, eigenvectors = np.linalg.eigh(np.cov(pixels, bias=True))
+    assert packed.eigenvalues.dtype == packed.eigenvectors.dtype == np.float64
+    assert np.allclose(packed.eigenvalues, eigenvalues[::-1], rtol=1e-9)
+    assert np.allclose(np.abs(packed.eigenvectors.T @ eigenvectors[:, ::-1]), np.eye(3), atol=1e-9)
+
+
+def test_eigenvalues_descend(photos, store):
+    eigenvalues = open_packed(folder(photos), store).eigenvalues
+    assert list(eigenvalues) == sorted(eigenvalues, reverse=True)
+
+
+def test_the_largest_entry_of_every_eigenvector_is_positive(photos, store):
+    vectors = open_packed(folder(photos), store).eigenvectors
+    assert (vectors[np.abs(vectors).argmax(0), range(3)] > 0).all()
+
+
+def test_test_images_move_neither_mean_nor_colours(photos, tmp_path):
+    with_test = open_packed(folder(photos), tmp_path / "one")
+    for file in photos.glob("val/*/*.png"):
+        Image.new("RGB", (20, 20), (255, 255, 255)).save(file)
+    without = open_packed(folder(photos), tmp_path / "two")
+    assert np.array_equal(with_test.mean, without.mean)
+    assert np.array_equal(with_test.eigenvalues, without.eigenvalues)
+
+
+def test_digits_are_packed_whole(micro, store):
+    packed = open_packed(micro().data, store)
+    assert packed.images["train"].shape == (1437, 3, 32, 32)
+    assert packed.meta.counts == {"train": 1437, "test": 360}
+
+
+@pytest.mark.parametrize("character", ["\u2028", "\x0c", "\x85", " "], ids=ascii)
+def test_ids_survive_whatever_a_file_name_holds(small, store, character):
+    image_id = f"train/blue/a{character}b.png"
+    (small / "train" / "blue" / "0.png").rename(small / image_id)
+    assert open_packed(folder(small), store).ids["train"] == [image_id, "train/red/0.png"]
+
+
+# --- the store ---
+
+
+def test_pixels_are_memory_mapped_and_read_only(small, store):
+    for images in open_packed(folder(small), store).images.values():
+        assert isinstance(images, np.memmap) and not images.flags.writeable
+
+
+def test_a_second_open_decodes_nothing(small, store, monkeypatch):
+    first = open_packed(folder(small), store)
+    monkeypatch.setattr(pack, "open_source", never)
+    second = open_packed(folder(small), store)
+    assert second.meta == first.meta and second.ids == first.ids
+    assert np.array_equal(second.images["train"], first.images["train"])
+
+
+def test_a_copy_of_the_data_elsewhere_shares_the_store(small, store, tmp_path, monkeypatch):
+    open_packed(folder(small), store)
+    shutil.copytree(small, tmp_path / "copy")
+    monkeypatch.setattr(pack, "open_source", never)
+    assert open_packed(folder(tmp_path / "copy"), store).meta.counts == {"train": 2, "test": 2}
+
+
+def test_another_geometry_is_another_store(small, store):
+    open_packed(folder(small), store)
+    assert open_packed(folder(small, stored_px=12), store).images["train"].shape[2:] == (12, 12)
+    assert len(list(store.iterdir())) == 2
+
+
+def test_a_store_holds_its_files_and_no_scratch(small, store):
+    open_packed(folder(small), store)
+    (built,) = store.iterdir()
+    assert built.name == fingerprint(folder(small))
+    names = {f"{split}.{end}" for split in ("train", "test") for end in ("images.npy", "labels.npy", "ids.txt")}
+    assert {path.name for path in built.iterdir()} == names | {"mean.npy", "colours.npz", "meta.json"}
+
+
+def test_others_may_read_a_store(small, store):
+    open_packed(folder(small), store)
+    (built,) = store.iterdir()
+    assert built.stat().st_mode & 0o055 == 0o055
+
+
+def test_progress_ends_with_every_image(photos, store):
+    told = []
+    open_packed(folder(photos), store, lambda done, total: told.append((done, total)))
+    assert told == sorted(told) and told[-1] == (54, 54)
+
+
+def test_a_build_that_fails_leaves_nothing_behind(small, store):
+    (small / "val" / "red" / "0.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"val/red/0\.png"):
+        open_packed(folder(small), store)
+    assert list(store.iterdir()) == []
+
+
+def test_an_interrupted_build_leaves_nothing_behind(small, store):
+    def interrupt(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        open_packed(folder(small), store, interrupt)
+    assert list(store.iterdir()) == []
+
+
+def test_two_builders_racing_end_with_one_store(small, store):
+    data = folder(small)
+
+    def overtake(done, total):
+        if done == total:  # another builder finishes just before this one
+            open_packed(data, store)
+
+    packed = open_packed(data, store, overtake)
+    assert packed.meta.counts == {"train": 2, "test": 2}
+    assert [path.name for path in store.iterdir()] == [fingerprint(data)]
+
+
+def test_describing_writes_no_store(small, store):
+    meta = describe(folder(small), store)
+    assert meta.class_names == ["blue", "red"] and meta.counts == {"train": 2, "test": 2}
+    assert not store.exists()
+
+
+def test_describing_decodes_no_image(small, store):
+    (small / "val" / "red" / "0.png").write_bytes(b"no image")
+    assert describe(folder(small), store).counts == {"train": 2, "test": 2}
+
+
+def test_a_description_is_the_same_before_and_after_packing(small, store, monkeypatch):
+    before = describe(folder(small), store)
+    open_packed(folder(small), store)
+    monkeypatch.setattr(pack, "open_source", never)
+    assert describe(folder(small), store) == before
+
+
+# --- damaged stores ---
+
+
+@pytest.fixture
+def built(small, store):
+    """A packed store, to be damaged."""
+    open_packed(folder(small), store)
+    return store / fingerprint(folder(small))
+
+
+def refused(small, built):
+    """The one line that a damaged store is refused with."""
+    with pytest.raises(DataError, match="delete the folder") as caught:
+        open_packed(folder(small), built.parent)
+    assert str(built) in str(caught.value) and "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+FILES = ["train.images.npy", "test.labels.npy", "mean.npy", "colours.npz"]
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.97], ids=["empty", "half", "nearly whole"])
+@pytest.mark.parametrize("name", FILES)
+def test_a_truncated_file_is_refused(small, built, name, kept):
+    content = (built / name).read_bytes()
+    (built / name).write_bytes(content[: int(kept * len(content))])
+    refused(small, built)
+
+
+@pytest.mark.parametrize("name", [*FILES, "train.ids.txt", "meta.json"])
+def test_a_missing_file_is_refused(small, built, name):
+    (built / name).unlink()
+    refused(small, built)
+
+
+def test_a_count_that_does_not_fit_is_refused_with_both_numbers(small, built):
+    (built / "train.ids.txt").write_text("one\n")
+    line = refused(small, built)
+    assert "train: [1, 2] rows, 2 expected" in line
+
+
+def test_a_description_of_other_counts_is_refused(small, built):
+    meta = json.loads((built / "meta.json").read_text())
+    (built / "meta.json").write_text(json.dumps(meta | {"counts": {"train": 3, "test": 2}}))
+    assert "train: [2] rows, 3 expected" in refused(small, built)
+
+
+def test_another_format_is_refused(small, built):
+    meta = json.loads((built / "meta.json").read_text())
+    (built / "meta.json").write_text(json.dumps(meta | {"format": 99}))
+    assert "not of format 1" in refused(small, built)
+
+
+@pytest.mark.parametrize("text", ["", '{"format": 1', '{"format": 1}', "{}", "[]", "null"], ids=repr)
+def test_a_damaged_description_is_refused(small, built, text):
+    (built / "meta.json").write_text(text)
+    assert "meta.json: unreadable" in refused(small, built)
+
+
+# --- a whole data set ---
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CIFAR10.is_dir(), reason=f"no CIFAR-10 in {CIFAR10}")
+def test_colours_of_cifar10_are_those_of_the_paper_notes(micro, store):
+    """`paper.md` section 4, the row of CIFAR-10: measured on all 50,000 training images."""
+    packed = open_packed(micro("data=cifar10", f"data.path={CIFAR10}").data, store)
+    assert np.sqrt(packed.eigenvalues) == pytest.approx([105.7, 28.5, 13.1], abs=0.051)
+    noted = np.array([(-0.558, -0.577, -0.597), (-0.703, -0.054, 0.709), (0.441, -0.815, 0.375)])
+    for column, row in zip(packed.eigenvectors.T, noted, strict=True):
+        assert column * np.sign(column @ row) == pytest.approx(row, abs=0.001)

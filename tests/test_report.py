@@ -1,0 +1,70 @@
+"""The Markdown report: the right numbers, every run shown, the same bytes again."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_aggregate import RANKS, make_study
+
+from alexnet_sweep.errors import FolderError
+from alexnet_sweep.report import write_report
+from alexnet_sweep.report.markdown import aligned, escaped
+
+
+def report_of(folder: Path, ranks: dict[tuple[str, int], list[int] | None], classes: int = 10) -> str:
+    make_study(folder / "runs", ranks, classes)
+    return write_report("hand", folder / "runs", folder / "reports").text
+
+
+def test_the_table_shows_errors_and_deltas_in_percent(tmp_path: Path) -> None:
+    text = report_of(tmp_path, dict(RANKS))
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("| model/lrn=off")]
+    cells = [cell.strip() for cell in rows[0][1:-1]]
+    assert cells[:3] == ["model/lrn=off", "2", "62.50"]
+    assert cells[3].startswith("+25.00 [−21.05, +54.39]")
+
+
+def test_a_report_has_provenance_in_a_fence(tmp_path: Path) -> None:
+    text = report_of(tmp_path, dict(RANKS))
+    fence = text.split("```")[1]
+    assert "command   typed" in fence and "host      here" in fence and "8 s in 4 runs" in fence
+
+
+def test_missing_runs_are_shown_and_counted(tmp_path: Path) -> None:
+    text = report_of(tmp_path, dict(RANKS) | {("off", 1): None})
+    assert "3 of 4 runs done (1 missing)" in text
+    assert [line for line in text.splitlines() if "missing |" in line]
+
+
+def test_a_study_without_a_finished_run_still_has_a_report(tmp_path: Path) -> None:
+    text = report_of(tmp_path, {("base", 0): None, ("off", 0): None})
+    assert "No run is done yet." in text
+
+
+def test_few_classes_are_said_instead_of_a_top5_column(tmp_path: Path) -> None:
+    text = report_of(tmp_path, dict(RANKS), classes=3)
+    assert "No top-5 errors: the data set has 3 classes." in text and "Top-5" not in text
+
+
+def test_the_same_folders_give_the_same_bytes(tmp_path: Path) -> None:
+    report_of(tmp_path, dict(RANKS))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "reports/hand").iterdir()}
+    write_report("hand", tmp_path / "runs", tmp_path / "reports")
+    assert set(before) == {"README.md", "results.csv", "deltas.csv"}
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "reports/hand").iterdir()}
+
+
+def test_an_unknown_study_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    make_study(tmp_path / "runs", dict(RANKS))
+    with pytest.raises(FolderError, match="have: hand"):
+        write_report("nope", tmp_path / "runs", tmp_path / "reports")
+
+
+@given(st.text())
+def test_no_text_breaks_out_of_its_cell(text: str) -> None:
+    (head, rule, row) = aligned(["a", "b"], [[escaped(text), "1"]])
+    assert len(head) == len(rule) == len(row)
+    bare = row.replace("\\\\", "").replace("\\|", "")
+    assert bare.count("|") == 3 and "<" not in bare.replace("\\<", "")
+    assert len(row.splitlines()) == 1

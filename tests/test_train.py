@@ -1,0 +1,335 @@
+"""The training loop and its checkpoints: overfitting, counting, clipping, stopping and going on."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from alexnet_sweep import checkpoint
+from alexnet_sweep.data.batches import Pixels, TrainingBatches
+from alexnet_sweep.errors import FolderError
+from alexnet_sweep.model.alexnet import build_model
+from alexnet_sweep.optim import build_optimizer
+from alexnet_sweep.schedule import Schedule
+from alexnet_sweep.train import Trainer, effective_precision
+
+CPU = torch.device("cpu")
+IMAGES, CLASSES = 40, 7
+STILL = ("regularizer/dropout=off", "aug/crop=off", "aug/flip=off", "aug/lighting=off")
+OBSERVED = [0.5, 0.5, 0.5, 0.4, 0.4, 0.4]  # held-out errors, an epoch each
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Two threads on a busy core wait for each other far longer than these small nets compute."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def some_images(count: int = IMAGES) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, 3, 32, 32), dtype=np.uint8)
+
+
+def some_labels(count: int = IMAGES) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, CLASSES, count)
+
+
+def trainer_of(config, count: int = IMAGES) -> Trainer:
+    """A trainer on noise; the pixels' mean and colours are made up."""
+    pixels = Pixels(torch.full((3, 27, 27), 127.0), torch.tensor([5000.0, 900, 100]), torch.eye(3), 27, 1.0)
+    net = build_model(config, CLASSES)
+    return Trainer(
+        net,
+        TrainingBatches(
+            some_images(count),
+            some_labels(count),
+            np.arange(count),
+            pixels=pixels,
+            aug=config.aug,
+            batch_size=config.trainer.batch_size,
+            seed=config.seed,
+            device=CPU,
+        ),
+        build_optimizer(net, config.optim, config.regularizer.weight_decay),
+        Schedule(config.schedule, config.trainer.epochs),
+        config=config.trainer,
+        optim=config.optim,
+        device=CPU,
+        classes=CLASSES,
+    )
+
+
+def train(trainer: Trainer, stop_after: int | None = None) -> list:
+    """Train to the end, or for so many steps; returns the sums of the epochs that ended."""
+    sums = []
+    for done, step in enumerate(trainer.steps(), start=1):
+        if step.ends_epoch:
+            sums.append(trainer.epoch_sums())
+            trainer.schedule.observe(OBSERVED[step.epoch])
+            trainer.close_epoch()
+        if done == stop_after:
+            break
+    return sums
+
+
+def parameters(trainer: Trainer) -> list[torch.Tensor]:
+    return [value.detach().clone() for value in trainer.net.parameters()]
+
+
+def same(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:
+    return all(torch.equal(*pair) for pair in zip(first, second, strict=True))
+
+
+def forgetful(config) -> Trainer:
+    """A trainer of the same config whose weights are wiped: what it knows, it must take from the state."""
+    trainer = trainer_of(config)
+    with torch.no_grad():
+        for value in trainer.net.parameters():
+            value.zero_()
+    return trainer
+
+
+def test_one_batch_is_overfit_to_near_zero_loss(micro):
+    config = micro(*STILL, "model.width=0.1", "schedule=constant", "trainer.epochs=60", "optim.learning_rate=0.003")
+    trainer = trainer_of(config, count=16)
+    losses = []
+    for step in trainer.steps():
+        assert step.of == 1
+        losses.append(trainer.epoch_sums().loss)
+        trainer.close_epoch()
+    assert losses[0] > 1.5
+    assert losses[-1] < 0.01
+
+
+def test_steps_tell_where_training_stands(micro):
+    trainer, told = trainer_of(micro("trainer.batch_size=16")), []
+    for step in trainer.steps():
+        told.append((step.epoch, step.number, step.of, step.ends_epoch))
+        if step.ends_epoch:
+            trainer.close_epoch()
+    assert told == [(epoch, number, 3, number == 2) for epoch in (0, 1) for number in (0, 1, 2)]
+
+
+RESUMED = {
+    "sgd": ("schedule=multistep", "schedule.drop_epochs=[1,2]"),
+    "sgd-with-torch-velocity": ("optim=sgd_torch", "schedule=multistep", "schedule.drop_epochs=[1,2]"),
+    "adam": ("optim=adam",),
+    "adamw": ("optim=adamw", "schedule=cosine"),
+    "plateau": ("schedule=plateau", "schedule.patience_epochs=1", "data.heldout_fraction=0.1"),
+    "clipped": ("trainer.clip_grad_norm=0.5",),
+    "bf16": ("trainer.precision=bf16",),
+}
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 5])  # of 9 steps, 3 an epoch
+@pytest.mark.parametrize("recipe", RESUMED)
+def test_a_restored_trainer_goes_on_bit_for_bit(micro, tmp_path, recipe, stop_after):
+    config = micro("trainer.batch_size=16", "trainer.epochs=3", *RESUMED[recipe])
+    whole = trainer_of(config)
+    all_sums = train(whole)
+    stopped = trainer_of(config)
+    train(stopped, stop_after)
+    checkpoint.save(tmp_path / "checkpoint.pt", stopped, rows=[])
+    resumed = forgetful(config)
+    checkpoint.restore(tmp_path / "checkpoint.pt", resumed)
+    sums = train(resumed)
+    assert same(parameters(whole), parameters(resumed))
+    assert sums == all_sums[-len(sums) :]
+    assert resumed.learning_rate == whole.learning_rate
+
+
+def test_the_learning_rate_falls_with_the_schedule(micro):
+    trainer = trainer_of(micro("trainer.epochs=3", "schedule=multistep", "schedule.drop_epochs=[1,2]"))
+    rates = []
+    for _ in trainer.steps():
+        rates.append(trainer.learning_rate)
+        trainer.close_epoch()
+    assert rates == pytest.approx([0.01, 0.001, 0.0001])
+
+
+def test_plateau_falls_once_the_heldout_error_stops_improving(micro):
+    plateau = ("schedule=plateau", "schedule.patience_epochs=1", "data.heldout_fraction=0.1", "trainer.epochs=4")
+    trainer = trainer_of(micro(*plateau))
+    rates = []
+    for step in trainer.steps():
+        rates.append(trainer.learning_rate)
+        trainer.schedule.observe(OBSERVED[step.epoch])
+        trainer.close_epoch()
+    assert rates == pytest.approx([0.01, 0.01, 0.001, 0.0001])
+
+
+def test_training_twice_is_bit_for_bit_the_same(micro):
+    first, second = trainer_of(micro()), trainer_of(micro())
+    train(first)
+    torch.manual_seed(123)
+    train(second)
+    assert same(parameters(first), parameters(second))
+
+
+def test_an_epoch_is_never_silently_left_open(micro):
+    with pytest.raises(AssertionError, match="close_epoch"):
+        list(trainer_of(micro()).steps())
+
+
+def test_epoch_sums_count_every_image_once(micro):
+    # Nothing moves and nothing is random: the sums must be those of one pass over all images.
+    trainer = trainer_of(micro(*STILL, "optim.learning_rate=0", "trainer.batch_size=16", "trainer.epochs=1"))
+    (sums,) = train(trainer)
+    with torch.no_grad():
+        centre = torch.from_numpy(some_images()[:, :, 2:29, 2:29]).float() - 127.0
+        logits, labels = trainer.net(centre), torch.from_numpy(some_labels())
+    best = logits.topk(5).indices
+    assert sums.images == IMAGES
+    assert sums.loss == pytest.approx(float(F.cross_entropy(logits, labels)), rel=1e-5)
+    assert sums.top1 == int((best[:, 0] != labels).sum())
+    assert sums.top5 == int((best != labels[:, None]).all(1).sum())
+
+
+def test_sums_start_anew_with_each_epoch(micro):
+    trainer = trainer_of(micro("trainer.batch_size=16"))
+    train(trainer, stop_after=4)
+    assert trainer.epoch_sums().images == 16
+
+
+def test_five_classes_have_no_top5(micro):
+    trainer = trainer_of(micro("trainer.epochs=1"))
+    trainer.classes = 5
+    assert train(trainer)[0].top5 is None
+
+
+def update_of(config) -> list[torch.Tensor]:
+    """How one step moves the parameters."""
+    trainer = trainer_of(config)
+    before = parameters(trainer)
+    train(trainer, stop_after=1)
+    return [after - start for after, start in zip(parameters(trainer), before, strict=True)]
+
+
+def norm(values: list[torch.Tensor]) -> float:
+    return float(torch.cat([value.flatten() for value in values]).norm())
+
+
+ONE_RATE = ("optim.bias_learning_rate_factor=1", "regularizer/weight_decay=off")
+
+
+def test_clipping_leaves_a_gradient_below_the_norm_alone(micro):
+    free, clipped = update_of(micro(*ONE_RATE)), update_of(micro(*ONE_RATE, "trainer.clip_grad_norm=1e9"))
+    assert same(free, clipped)
+
+
+def test_clipping_shortens_a_gradient_above_the_norm_and_keeps_its_direction(micro):
+    free = update_of(micro(*ONE_RATE))
+    length = norm(free) / 0.01  # the gradient's
+    clipped = update_of(micro(*ONE_RATE, f"trainer.clip_grad_norm={length / 4}"))
+    assert norm(clipped) == pytest.approx(norm(free) / 4, rel=1e-3)
+    for short, long in zip(clipped, free, strict=True):
+        torch.testing.assert_close(4 * short, long, rtol=1e-2, atol=1e-6)
+
+
+def test_dropout_changes_with_every_step(micro):
+    trainer, steps = trainer_of(micro("trainer.batch_size=16")), []
+    for step in trainer.steps():
+        steps.append(trainer.net.drop6.step)
+        if step.ends_epoch:
+            trainer.close_epoch()
+    assert steps == [0, 1, 2, 3, 4, 5]
+
+
+def test_the_net_is_in_training_mode_after_an_evaluation_between_epochs(micro):
+    trainer, modes = trainer_of(micro()), []
+    for _ in trainer.steps():
+        modes.append(trainer.net.training)
+        trainer.net.eval()
+        trainer.close_epoch()
+    assert modes == [True, True]
+
+
+def test_automatic_precision_on_a_cpu_is_fp32():
+    assert effective_precision("auto", CPU) == "fp32"
+    assert effective_precision("bf16", CPU) == "bf16"
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_reduced_precision_keeps_weights_in_float32_and_finite(micro, precision):
+    trainer = trainer_of(micro(f"trainer.precision={precision}", "trainer.epochs=1"))
+    (sums,) = train(trainer)
+    assert all(value.dtype == torch.float32 and torch.isfinite(value).all() for value in trainer.net.parameters())
+    assert np.isfinite(sums.loss)
+
+
+def test_a_checkpoint_gives_back_all_it_was_given(micro, tmp_path):
+    config = micro("trainer.batch_size=16")
+    trainer = trainer_of(config)
+    train(trainer, stop_after=5)
+    rows = [{"epoch": 1, "train_loss": 0.1 + 0.2, "heldout_top1_error": None}]
+    checkpoint.save(tmp_path / "checkpoint.pt", trainer, rows)
+    other = forgetful(config)
+    assert checkpoint.restore(tmp_path / "checkpoint.pt", other) == rows
+    assert (other.epoch, other.next_step) == (1, 2)
+    assert other.epoch_sums() == trainer.epoch_sums()
+    assert same(parameters(trainer), parameters(other))
+    assert other.schedule.state() == trainer.schedule.state()
+
+
+def test_saving_does_not_disturb_training(micro, tmp_path):
+    config = micro("trainer.batch_size=16")
+    quiet, saving = trainer_of(config), trainer_of(config)
+    train(quiet)
+    for step in saving.steps():
+        checkpoint.save(tmp_path / "checkpoint.pt", saving, rows=[])
+        if step.ends_epoch:
+            saving.close_epoch()
+    assert same(parameters(quiet), parameters(saving))
+
+
+def test_a_later_checkpoint_takes_the_place_of_an_earlier_one(micro, tmp_path):
+    trainer, path = trainer_of(micro("trainer.batch_size=16")), tmp_path / "checkpoint.pt"
+    checkpoint.save(path, trainer, rows=[])
+    train(trainer, stop_after=2)
+    checkpoint.save(path, trainer, rows=[])
+    checkpoint.restore(path, trainer)
+    assert trainer.next_step == 2
+    assert [item.name for item in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def cut(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def scratched(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[: middle - 500] + bytes(1000) + content[middle + 500 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [cut, lambda content: b"", lambda content: b"not a checkpoint", lambda content: scratched(content[:3000])],
+    ids=["cut", "empty", "text", "scratched"],
+)
+def test_a_damaged_checkpoint_is_reported_with_its_path_and_the_way_out(micro, tmp_path, damage):
+    trainer, path = trainer_of(micro()), tmp_path / "checkpoint.pt"
+    checkpoint.save(path, trainer, rows=[])
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(FolderError) as caught:
+        checkpoint.restore(path, trainer)
+    assert str(caught.value).startswith(f"{path}: cannot be resumed from")
+    assert "delete the file" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_of_another_format_is_refused(micro, tmp_path):
+    trainer, path = trainer_of(micro()), tmp_path / "checkpoint.pt"
+    torch.save({"format": 0, "trainer": copy.deepcopy(trainer.state()), "rows": []}, path)
+    with pytest.raises(FolderError, match="format 0, not 1"):
+        checkpoint.restore(path, trainer)
+
+
+def test_a_checkpoint_of_another_net_is_refused(micro, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    checkpoint.save(path, trainer_of(micro("model.width=0.1")), rows=[])
+    with pytest.raises(FolderError, match="cannot be resumed from"):
+        checkpoint.restore(path, trainer_of(micro()))
