@@ -29,7 +29,6 @@ from alexnet_sweep.files import whole_file, write_json, write_text
 
 FORMAT = 1
 DEAD_AFTER_SECONDS = 120.0  # a heartbeat on another host that is older than this is a dead run's
-OWNER_KEYS = {"heartbeat", "host", "boot", "process", "process_started"}  # who is running a run, and since when
 RUNNING, DONE, FAILED, INTERRUPTED = "running", "done", "failed", "interrupted"
 
 
@@ -154,17 +153,17 @@ class RunFolder:
     def alive_elsewhere(self) -> str | None:
         """Who is running this run at the moment (`host process N`), if it is not this process."""
         status = self.read_status()
-        if status.get("state") != RUNNING or not status.keys() >= OWNER_KEYS:
+        if status.get("state") != RUNNING:
             return None
-        owner = f"{status['host']} process {status['process']}"
-        if status["host"] != machine.host():
-            age = time.time() - status["heartbeat"]
+        host, process = status.get("host"), int(status.get("process") or 0)
+        owner = f"{host} process {process}"
+        if host != machine.host():
+            age = time.time() - float(status.get("heartbeat") or 0.0)
             return owner if age < DEAD_AFTER_SECONDS else None
-        if status["boot"] != machine.boot() or status["process"] == os.getpid():
+        if status.get("boot") != machine.boot() or process == os.getpid():
             return None
-        started = machine.started(status["process"])
-        same = started is not None and abs(started - (status["process_started"] or 0.0)) < 1.0
-        return owner if same else None
+        started, noted = machine.started(process), float(status.get("process_started") or 0.0)
+        return owner if started is not None and abs(started - noted) < 1.0 else None
 
     @contextmanager
     def claimed(self, total_epochs: int) -> Iterator["Claim"]:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.singleton import Singleton
 from omegaconf import open_dict, read_write
 from PIL import Image
 
@@ -69,7 +68,8 @@ def main(hydra_ready: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    before = Singleton.get_state()
+    outer = GlobalHydra.instance().hydra
+    assert outer is not None
 
     def one(*arguments: str) -> int:
         monkeypatch.setattr(sys, "argv", ["alexnet_sweep", *arguments])
@@ -77,7 +77,8 @@ def main(hydra_ready: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         try:
             return alexnet_sweep.__main__.main()
         finally:
-            Singleton.set_state(before)
+            GlobalHydra.instance().clear()
+            GlobalHydra.instance().initialize(outer)
 
     yield one
 

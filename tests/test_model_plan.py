@@ -3,8 +3,10 @@
 import dataclasses
 
 import pytest
+from hydra import compose
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from alexnet_sweep.config import StemConfig
 from alexnet_sweep.errors import ConfigError
@@ -124,6 +126,12 @@ DEPTHS = {
 }
 
 
+@pytest.fixture(scope="module")
+def two_gpu_model(hydra_ready):
+    """Composed once for all examples of a property."""
+    return OmegaConf.to_object(compose("config", overrides=["model.width=1"]).model)
+
+
 def planned(composed, *overrides: str, crop_px: int = 224):
     return plan_layers(composed(*FULL, *overrides).model, crop_px, 1000)
 
@@ -204,14 +212,6 @@ def test_scaled_widths_can_be_split_in_two(two_gpu_model, width):
     for layer in plan_layers(dataclasses.replace(two_gpu_model, width=width), 224, 10)[:-1]:
         assert layer.outputs >= 4
         assert layer.outputs % 4 == 0
-
-
-@pytest.fixture(scope="module")
-def two_gpu_model(hydra_ready):
-    from hydra import compose
-    from omegaconf import OmegaConf
-
-    return OmegaConf.to_object(compose("config", overrides=["model.width=1"]).model)
 
 
 def test_full_size_undoes_width_and_stem_and_nothing_else(composed):
