@@ -77,8 +77,8 @@ def views_of(stored_px: int, crop_px: int, mirrored: bool) -> Views:
 
 def take_views(images: Tensor, crop_px: int, mirrored: bool) -> Tensor:
     """All views of a batch, (views, batch, 3, crop, crop), in the order that `views_of` describes."""
+    places = [images]
     if images.shape[-1] > crop_px:
-        size = [crop_px, crop_px]
-        take = transforms.ten_crop if mirrored else transforms.five_crop
-        return torch.stack(take(images, size))  # torchvision types one image; batches pass as well
-    return torch.stack([images, images.flip(3)] if mirrored else [images])
+        places = list(transforms.five_crop(images, [crop_px, crop_px]))
+    # Not ten_crop: where stored and crop size differ by an odd number, its second centre is off by a pixel.
+    return torch.stack(places + [place.flip(3) for place in places] if mirrored else places)

@@ -95,7 +95,7 @@ class InitConfig:
 
 @dataclass
 class BiasConfig:
-    """Initial bias of conv2, conv4, conv5, fc6 and fc7 (paper §5); the other biases start at 0."""
+    """Initial bias of conv2, conv4, conv5, fc6 and fc7 (paper §5) and of a sixth convolution; the others start at 0."""
 
     value: float = MISSING
 

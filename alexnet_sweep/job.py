@@ -130,7 +130,7 @@ def _train(
         else:
             due = time.monotonic() - saved >= 60 * config.checkpoint.every_minutes
         stopping = stop()
-        if (due or stopping) and trainer.epoch < config.trainer.epochs:
+        if due or stopping:
             checkpoint.save(folder.checkpoint, trainer, rows)
             saved = time.monotonic()
         if stopping:

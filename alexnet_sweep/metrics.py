@@ -32,11 +32,14 @@ class ErrorCounts:
 
 
 def label_ranks(scores: NDArray[np.floating], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Rank of each label among its row's scores, 1 = best; of equal scores the lower class comes first."""
+    """Rank of each label among its row's scores, 1 = best; of equal scores the lower class comes first.
+
+    Scores that are no numbers put the label last.
+    """
     own = scores[np.arange(len(labels)), labels][:, None]
     classes = np.arange(scores.shape[1])
-    ahead = (scores > own) | ((scores == own) & (classes < labels[:, None]))
-    ranks: NDArray[np.int64] = ahead.sum(1, dtype=np.int64) + 1
+    behind = (scores < own) | ((scores == own) & (classes >= labels[:, None]))
+    ranks: NDArray[np.int64] = (~behind).sum(1, dtype=np.int64) + 1
     return ranks
 
 

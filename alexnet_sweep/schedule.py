@@ -23,7 +23,8 @@ class Schedule:
         if config.name == "cosine":
             return 0.5 * (1.0 + math.cos(math.pi * epoch / self.total_epochs))
         if config.name == "fractions":
-            drops = sum(epoch >= part * self.total_epochs for part in config.drop_fractions)
+            # Rounded, so that 0.55 of 100 epochs is epoch 55 and not the one after it.
+            drops = sum(epoch >= round(part * self.total_epochs, 6) for part in config.drop_fractions)
         elif config.name == "multistep":
             drops = sum(epoch >= after for after in config.drop_epochs)
         else:

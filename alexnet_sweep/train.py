@@ -132,7 +132,9 @@ class Trainer:
     def _add_to_sums(self, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
         # Stays on the device: nothing here waits for it.
         own = logits.gather(1, labels[:, None])
-        ranks = (logits > own).sum(1)
+        classes = torch.arange(logits.shape[1], device=self.device)
+        behind = (logits < own) | ((logits == own) & (classes >= labels[:, None]))  # as metrics.label_ranks
+        ranks = logits.shape[1] - behind.sum(1)
         self._images += len(labels)
         self._loss += loss.to(self._loss.dtype) * len(labels)
         self._top1 += (ranks >= 1).sum()
@@ -150,7 +152,7 @@ class Trainer:
         return torch.autocast(self.device.type, DTYPES.get(self.precision), enabled=enabled)
 
     def state(self) -> dict[str, Any]:
-        """Everything needed to go on as if never stopped."""
+        """Everything needed to go on as if never stopped; tensors are the live ones, to be saved at once."""
         return {
             "epoch": self.epoch,
             "next_step": self.next_step,

@@ -7,6 +7,7 @@ from pathlib import Path
 import hypothesis
 import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import open_dict, read_write
@@ -22,6 +23,7 @@ Main = Callable[..., int]
 
 hypothesis.settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("unhurried")
+torch.set_num_threads(1)  # on a busy machine two threads wait for each other far longer than these nets compute
 
 
 @pytest.fixture(scope="session")

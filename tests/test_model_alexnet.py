@@ -38,15 +38,6 @@ ORDER = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Two threads on a busy core wait for each other far longer than these small nets compute."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def children(config) -> list[str]:
     return [name for name, _ in build_model(config, 10).named_children()]
 

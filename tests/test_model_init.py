@@ -20,15 +20,6 @@ STDS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Two threads on a busy core wait for each other far longer than these small nets compute."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def stds(config, classes: int = 1000) -> dict[str, float]:
     """The standard deviation that each layer's weights are drawn with."""
     layers = plan_layers(config.model, config.data.crop_px, classes)

@@ -225,12 +225,6 @@ def test_too_small_a_crop_names_the_key(composed, crop_px, stem):
         planned(composed, f"model/stem={stem}", crop_px=crop_px)
 
 
-def test_the_message_about_too_small_a_crop_names_one_that_fits(composed):
-    with pytest.raises(ConfigError, match="27 and more with model/stem=px32"):
-        planned(composed, "model/stem=px32", crop_px=18)
-    assert sizes(planned(composed, "model/stem=px32", crop_px=27))[-1] == 2
-
-
 def test_groups_that_do_not_divide_the_channels_name_the_key_and_the_layer(composed):
     with pytest.raises(ConfigError, match=r"model\.topology: conv2 has 96 inputs and 256 outputs, which 7 groups"):
         planned(composed, "model.topology.groups=[1,7,1,2,2]")

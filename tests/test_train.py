@@ -21,15 +21,6 @@ STILL = ("regularizer/dropout=off", "aug/crop=off", "aug/flip=off", "aug/lightin
 OBSERVED = [0.5, 0.5, 0.5, 0.4, 0.4, 0.4]  # held-out errors, an epoch each
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Two threads on a busy core wait for each other far longer than these small nets compute."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def some_images(count: int = IMAGES) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, 3, 32, 32), dtype=np.uint8)
 

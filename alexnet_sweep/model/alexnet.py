@@ -3,8 +3,8 @@
     conv1 → act1 → lrn1 → pool1 → conv2 → act2 → lrn2 → pool2 → conv3 → act3 → conv4 → act4 → conv5 → act5
           → pool5 → fc6 → act6 → drop6 → fc7 → act7 → drop7 → fc8
 
-A factor that is off leaves its child out. Parameter names are `conv1.weight` and so on in every variant,
-so that the same parameter starts from the same stream.
+Normalisation that is off, and a convolution that is dropped, leave their children out. Parameter names are
+`conv1.weight` and so on in every variant, so that the same parameter starts from the same stream.
 """
 
 from collections import OrderedDict

@@ -11,7 +11,7 @@ from alexnet_sweep.errors import ConfigError
 
 FULL_SIZE_CROP_PX = 224
 WIDTH_UNIT = 4  # scaled widths are multiples of it, so that two groups and two columns divide them
-BIAS_LAYERS = ("conv2", "conv4", "conv5", "fc6", "fc7")  # paper §5
+BIAS_LAYERS = ("conv2", "conv4", "conv5", "conv6", "fc6", "fc7")  # paper §5; conv6 as in the released code
 SIXTH_KERNELS = 256  # released code, config 146: 128 in each half
 
 
@@ -62,7 +62,7 @@ def plan_layers(model: ModelConfig, crop_px: int, classes: int) -> list[Layer]:
     """All layers with weights, first to last.
 
     Raises:
-        ConfigError: where the maps shrink to nothing, or groups do not divide the channels.
+        ConfigError: where the maps shrink to nothing, or groups or columns do not divide the channels.
     """
     topology, depth = model.topology, model.depth
     kernel, stride, padding = fitted_stem(model.stem, crop_px)
@@ -95,13 +95,24 @@ def plan_layers(model: ModelConfig, crop_px: int, classes: int) -> list[Layer]:
         layers.append(Layer(name, units, _scaled(width, model.width), groups))
         units = layers[-1].outputs
     layers.append(Layer("fc8", units, classes))
+    _check_divisions(model, layers)
+    return layers
+
+
+def _check_divisions(model: ModelConfig, layers: list[Layer]) -> None:
+    normalised = {"conv1": model.lrn.first, "conv2": model.lrn.second}
     for layer in layers:
         if layer.inputs % layer.groups or layer.outputs % layer.groups:
             raise ConfigError(
                 f"model.topology: {layer.name} has {layer.inputs} inputs and {layer.outputs} outputs, which "
                 f"{layer.groups} groups do not divide; change its groups or widths"
             )
-    return layers
+        columns = model.topology.columns
+        if normalised.get(layer.name) and model.lrn.per_column and layer.outputs % columns:
+            raise ConfigError(
+                f"model.topology.columns={columns}: does not divide the {layer.outputs} normalised maps of "
+                f"{layer.name}; change it, or set model.lrn.per_column=false"
+            )
 
 
 def full_size(model: ModelConfig, classes: int) -> list[Layer]:
@@ -139,6 +150,6 @@ def _pooled(size: int, model: ModelConfig, crop_px: int) -> int:
     if size < model.pool.size:
         raise ConfigError(
             f"data.crop_px={crop_px}: too small, a pooling of {model.pool.size} px meets maps of {size} px; "
-            "raise data.crop_px (27 and more with model/stem=px32)"
+            "raise data.crop_px, or choose a model/stem with a smaller stride"
         )
     return (size - model.pool.size) // model.pool.stride + 1
