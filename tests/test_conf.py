@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import Compose
 
 from alexnet_sweep.config import leaves
 from alexnet_sweep.groups import conf_folder, options
+from conftest import Compose
 
 FACTORS = {group: names for group, names in options().items() if group not in ("experiment", "hydra/launcher")}
 OPTIONS = [(group, name) for group, names in sorted(FACTORS.items()) for name in names]

@@ -1,9 +1,9 @@
 """Values that the types allow but the program does not are refused with one line."""
 
 import pytest
-from conftest import Compose
 
 from alexnet_sweep.errors import ConfigError
+from conftest import Compose
 
 
 @pytest.mark.parametrize(

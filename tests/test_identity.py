@@ -4,13 +4,13 @@ import dataclasses
 from typing import Any
 
 import pytest
-from conftest import Compose
 from hypothesis import given
 from hypothesis import strategies as st
 
 from alexnet_sweep.config import Config, leaves
 from alexnet_sweep.groups import options
 from alexnet_sweep.identity import FREE_KEYS, TRAINING_SOURCES, arm_id, run_id, source_hash
+from conftest import Compose
 
 MARK = "0" * 16
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Compose
 
 from alexnet_sweep.assemble import Assembly, assemble
 from alexnet_sweep.config import Config
@@ -17,6 +16,7 @@ from alexnet_sweep.groups import options
 from alexnet_sweep.model.plan import plan_layers
 from alexnet_sweep.outcome import probabilities
 from alexnet_sweep.schedule import Schedule
+from conftest import Compose
 
 CPU = torch.device("cpu")
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_aggregate import RANKS, make_study
 
 from alexnet_sweep.errors import FolderError
 from alexnet_sweep.report import write_report
 from alexnet_sweep.report.markdown import aligned, escaped
+from test_aggregate import RANKS, make_study
 
 
 def report_of(folder: Path, ranks: dict[tuple[str, int], list[int] | None], classes: int = 10) -> str:

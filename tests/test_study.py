@@ -3,12 +3,12 @@
 import itertools
 
 import pytest
-from conftest import Compose
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alexnet_sweep.errors import SweepError
 from alexnet_sweep.study import Study, plan_grid, study_name
+from conftest import Compose
 
 MARK = "0" * 16
 

@@ -9,10 +9,10 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import Main
 
 import alexnet_sweep
 from alexnet_sweep.store import RunFolder
+from conftest import Main
 
 SMALL = ("model.width=0.05", "trainer.epochs=2", "trainer.cpu_threads=1", "eval.clean_train_images=64")
 GRID = ("-m", "model/lrn=on,off", "seed=0,1", *SMALL)

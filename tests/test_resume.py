@@ -1,0 +1,99 @@
+"""A run that was stopped, in whichever way, ends with the bytes of one that was not."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from alexnet_sweep.store import RunFolder
+from test_sweep import SAME_BYTES
+
+pytestmark = pytest.mark.slow
+
+ARGUMENTS = [
+    *("model.width=0.05", "trainer.epochs=8", "trainer.batch_size=16", "trainer.cpu_threads=1"),
+    *("eval.clean_train_images=64", "schedule=plateau", "optim.learning_rate=0.005"),
+]
+
+
+def start(folder: Path, *more: str) -> "subprocess.Popen[str]":
+    folder.mkdir(exist_ok=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "alexnet_sweep", *ARGUMENTS, *more],
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        # A shell that starts jobs in the background leaves SIGINT ignored; a person's terminal does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+def finished(folder: Path, *more: str) -> dict[str, bytes]:
+    process = start(folder, *more)
+    _, printed = process.communicate()
+    assert process.returncode == 0, printed
+    run = run_of(folder)
+    return {name: (run.path / name).read_bytes() for name in SAME_BYTES}
+
+
+def run_of(folder: Path) -> RunFolder:
+    (path,) = [path for path in (folder / "runs").iterdir() if not path.name.startswith("_")]
+    return RunFolder(path)
+
+
+def after_a_checkpoint(folder: Path, process: "subprocess.Popen[str]") -> RunFolder:
+    """Wait until the run has saved, and is still running."""
+    while process.poll() is None:
+        found = list(folder.glob("runs/*/checkpoint.pt"))
+        if found:
+            return RunFolder(found[0].parent)
+        time.sleep(0.01)
+    raise AssertionError(f"ended before its first checkpoint: {process.communicate()[1]}")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    return finished(tmp_path_factory.mktemp("undisturbed"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_asked_to_stop_saves_says_so_and_goes_on_to_the_same_bytes(
+    tmp_path: Path, undisturbed: dict[str, bytes], number: signal.Signals
+) -> None:
+    process = start(tmp_path)
+    run = after_a_checkpoint(tmp_path, process)
+    process.send_signal(number)
+    _, printed = process.communicate()
+    assert process.returncode == 130
+    assert "the same command goes on with it" in printed and "Traceback" not in printed
+    assert run.read_status()["state"] == "interrupted" and run.read_result() is None
+    assert finished(tmp_path) == undisturbed
+    assert "resumed at epoch" in run.log.read_text()
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint_to_the_same_bytes(
+    tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
+    process = start(tmp_path, "checkpoint.every_minutes=0")  # after every step: a free key, the run is the same
+    run = after_a_checkpoint(tmp_path, process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert run.read_status()["state"] == "running" and run.alive_elsewhere() is None
+    assert finished(tmp_path) == undisturbed
+    assert "resumed at epoch" in run.log.read_text()
+
+
+def test_a_sweep_asked_to_stop_reports_what_is_done_and_starts_nothing_more(tmp_path: Path) -> None:
+    process = start(tmp_path, "-m", "seed=0,1,2")
+    after_a_checkpoint(tmp_path, process)
+    process.send_signal(signal.SIGINT)
+    _, printed = process.communicate()
+    assert process.returncode == 130 and "the same command goes on from here" in printed
+    assert len(list(tmp_path.glob("runs/*/status.json"))) == 1
+    (report,) = tmp_path.glob("reports/*/README.md")
+    assert "0 of 3 runs done" in report.read_text()
