@@ -93,8 +93,9 @@ def arm_table(results: pd.DataFrame, ranks: pd.DataFrame) -> pd.DataFrame:
     """One row for each arm, split, view and metric, in the order of the plan.
 
     Columns: arm, arm_id, baseline, split, view, metric, seeds (finished), images, error (mean over seeds),
-    paired_seeds, delta, low, high. The last four compare with the baseline over the seeds that both have; the
-    interval (see `delta_interval`) covers the test images only. Missing where there is nothing to compare.
+    paired_seeds, delta, low, high, note. The last five compare with the baseline over the seeds that both have;
+    the interval (see `delta_interval`) covers the test images only. Missing where there is nothing to compare, and
+    where the two arms were not evaluated on the same images, as the note says.
     """
     done = results[results["state"] == DONE]
     arms = results.drop_duplicates("arm_id")[["arm_id", "arm", "baseline"]]
@@ -131,18 +132,24 @@ def _compared(
     own = chosen[chosen["arm_id"] == arm_id].set_index("seed")[f"{metric}_error"].astype(float)
     baseline = str(arms.loc[arms["baseline"], "arm_id"].iloc[0])
     base = chosen[chosen["arm_id"] == baseline].set_index("seed")[f"{metric}_error"].astype(float)
+    seeds = own.index.intersection(base.index)
+    mine = by_image[[(arm_id, seed) for seed in own.index]].dropna()
     row: dict[str, Any] = {
         "seeds": len(own),
-        "images": len(by_image),
+        "images": len(mine),
         "error": own.mean() if len(own) else np.nan,
         "paired_seeds": 0,
         "delta": np.nan,
         "low": np.nan,
         "high": np.nan,
+        "note": "",
     }
-    seeds = own.index.intersection(base.index)
     if arm_id == baseline or len(seeds) == 0:
         return row
+    theirs = by_image[[(baseline, seed) for seed in seeds]].dropna()
+    if not mine.index.equals(theirs.index):
+        return row | {"note": "other images"}
+    by_image = by_image.loc[mine.index]
     differences = np.mean(
         [
             (by_image[arm_id, seed] > limit).to_numpy(float) - (by_image[baseline, seed] > limit).to_numpy(float)

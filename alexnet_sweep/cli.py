@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from alexnet_sweep.config import Config, check, register_schema
 from alexnet_sweep.groups import conf_folder
 from alexnet_sweep.mistakes import refuse_unknown_keys
+from alexnet_sweep.terminal import show_log
 
 register_schema()
 
@@ -24,6 +25,7 @@ def launch() -> None:
         SweepError: a mistake of the user's.
         RunsFailed, Interrupted: see `alexnet_sweep.errors`.
     """
+    show_log()
     _task()
     if _raised:
         raise _raised.pop()

@@ -8,6 +8,7 @@ gives another. An arm is a run without its seed.
 import dataclasses
 import hashlib
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,8 @@ def arm_id(config: Config, data_fingerprint: str) -> str:
     return _digest(kept)[:12]
 
 
+@cache
 def source_hash() -> str:
-    """Twelve hex digits of the sources that training depends on, as they are now."""
+    """Twelve hex digits of the sources that training depends on, as this process found them first."""
     package = Path(__file__).parent
     return _digest([[name, (package / name).read_text()] for name in TRAINING_SOURCES])[:12]

@@ -13,25 +13,30 @@ from tqdm import tqdm
 from alexnet_sweep.store import RunFolder
 from alexnet_sweep.train import Step
 
-LINE = "{time:HH:mm:ss} {message}"
 LOG_LINE = "{time:YYYY-MM-DD HH:mm:ss} | {level: <8} | {message}"
+
+
+# TensorBoard groups scalars by what stands before the slash.
+TAGS = {
+    "train_loss": "loss/train",
+    "train_top1_error": "top1_error/train",
+    "clean_train_top1_error": "top1_error/train_clean",
+    "heldout_top1_error": "top1_error/heldout",
+    "train_top5_error": "top5_error/train",
+    "clean_train_top5_error": "top5_error/train_clean",
+    "heldout_top5_error": "top5_error/heldout",
+    "learning_rate": "optim/learning_rate",
+}
 
 
 @contextmanager
 def logging_to(folder: RunFolder) -> Iterator[None]:
-    """Send the log to the run's own file and to the terminal, for as long as the block lasts."""
-    logger.remove()
-    terminal = logger.add(_write_above_bar, format=LINE, level="INFO")
+    """Send the log to the run's own file too, for as long as the block lasts."""
     file = logger.add(folder.log, format=LOG_LINE, level="DEBUG")
     try:
         yield
     finally:
         logger.remove(file)
-        logger.remove(terminal)
-
-
-def _write_above_bar(message: str) -> None:
-    tqdm.write(message, file=sys.stderr, end="")
 
 
 class Narrator:
@@ -80,9 +85,9 @@ class Narrator:
             row["learning_rate"],
             rate,
         )
-        for key, value in row.items():
-            if key != "epoch" and value is not None:
-                self.board.add_scalar(key.replace("_", "/", 1), value, epoch)
+        for key, tag in TAGS.items():
+            if row[key] is not None:
+                self.board.add_scalar(tag, row[key], epoch)
         self.board.add_scalar("speed/images_per_second", rate, epoch)
         self.resume_clock()
 

@@ -28,10 +28,10 @@ def counts(ranks: list[int]) -> dict[str, Any]:
     return {"images": n, "top1": top1, "top5": top5, "top1_error": top1 / n, "top5_error": top5 / n}
 
 
-def make_run(folder: RunFolder, ranks: list[int], classes: int = 10) -> None:
+def make_run(folder: RunFolder, ranks: list[int], classes: int = 10, threads: int = 1, names: str = "image") -> None:
     """A finished run with these ranks in the ten views."""
     centre = [rank + 1 for rank in ranks]
-    images = [f"image{number}" for number in range(len(ranks))]
+    images = [f"{names}{number}" for number in range(len(ranks))]
     folder.write_predictions(
         pa.table(
             {
@@ -54,6 +54,7 @@ def make_run(folder: RunFolder, ranks: list[int], classes: int = 10) -> None:
             "epochs": 3,
             "parameters": 1234,
             "source_hash": "s",
+            "effective": {"device": "cpu", "cpu_threads": threads},
             "data": {
                 "name": "hand",
                 "classes": classes,
@@ -144,6 +145,14 @@ def test_missing_runs_stay_in_the_frame(tmp_path: Path) -> None:
 def test_there_is_no_top5_with_five_classes_or_fewer(tmp_path: Path) -> None:
     make_study(tmp_path, dict(RANKS), classes=5)
     assert set(table_of(tmp_path).reset_index()["metric"]) == {"top1"}
+
+
+def test_arms_evaluated_on_other_images_are_not_compared(tmp_path: Path) -> None:
+    make_study(tmp_path, {("base", 0): [1, 2, 1, 1], ("off", 0): [1, 2, 2, 1]})
+    make_run(RunFolder(tmp_path / f"{1:012x}"), [1, 2, 2, 1], names="photo")
+    off = table_of(tmp_path).loc[("off", "test", "ten", "top1")]
+    assert (off["error"], off["images"], off["note"]) == (0.5, 4, "other images")
+    assert math.isnan(off["delta"]) and math.isnan(off["low"])
 
 
 @given(st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=1, max_size=200))

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from alexnet_sweep.errors import FolderError
 from alexnet_sweep.report import write_report
 from alexnet_sweep.report.markdown import aligned, escaped
-from test_aggregate import RANKS, make_study
+from alexnet_sweep.store import RunFolder
+from test_aggregate import RANKS, make_run, make_study
 
 
 def report_of(folder: Path, ranks: dict[tuple[str, int], list[int] | None], classes: int = 10) -> str:
@@ -45,6 +46,13 @@ def test_a_study_without_a_finished_run_still_has_a_report(tmp_path: Path) -> No
 def test_few_classes_are_said_instead_of_a_top5_column(tmp_path: Path) -> None:
     text = report_of(tmp_path, dict(RANKS), classes=3)
     assert "No top-5 errors: the data set has 3 classes." in text and "Top-5" not in text
+
+
+def test_runs_made_with_different_settings_are_said_to_be_mixed(tmp_path: Path) -> None:
+    assert "Mixed settings" not in report_of(tmp_path, dict(RANKS))
+    make_run(RunFolder(tmp_path / "runs" / f"{1:012x}"), [1, 1, 2, 6], threads=2)
+    text = write_report("hand", tmp_path / "runs", tmp_path / "reports").text
+    assert "**Mixed settings.**" in text and "cpu\\_threads: 1 and 2" in text
 
 
 def test_the_same_folders_give_the_same_bytes(tmp_path: Path) -> None:

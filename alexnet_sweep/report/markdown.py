@@ -66,7 +66,7 @@ def _page(
             parts += [f"No top-5 errors: the data set has {first['data']['classes']} classes.", ""]
         for view, words in views.items():
             parts += [f"## Test error in %, {words}", "", *_delta_rows(table, "test", view), ""]
-        parts += _how_to_read(table, first)
+        parts += _how_to_read(table, first) + _mixed(results, runs)
     parts += _run_rows(results)
     parts += _provenance(plan, facts)
     return "\n".join(parts).rstrip() + "\n"
@@ -110,7 +110,7 @@ def _cells(row: "pd.Series[Any]") -> list[str]:
     if row["baseline"]:
         return [error, "baseline"]
     if pd.isna(row["delta"]):
-        return [error, "–"]
+        return [error, f"– {row['note']}".strip()]
     delta, low, high = (_signed(row[key]) for key in ("delta", "low", "high"))
     return [error, f"{delta} [{low}, {high}]"]
 
@@ -134,6 +134,22 @@ def _how_to_read(table: pd.DataFrame, first: Mapping[str, Any]) -> list[str]:
         f"{first['parameters']:,} parameters in the first run's network.",
         "",
     ]
+
+
+def _mixed(results: pd.DataFrame, runs: Path) -> list[str]:
+    """A warning where runs were made with different effective settings, which can move results by rounding or more."""
+    done = results.loc[results["state"] == DONE, "run_id"].drop_duplicates()
+    found = [RunFolder(runs / str(run)).read_result() for run in done]
+    settings: dict[str, set[str]] = {}
+    for result in found:
+        assert result is not None
+        for key, value in result["effective"].items():
+            settings.setdefault(key, set()).add(str(value))
+    mixed = {key: values for key, values in settings.items() if len(values) > 1}
+    if not mixed:
+        return []
+    told = "; ".join(f"{key}: {' and '.join(sorted(values))}" for key, values in mixed.items())
+    return [f"**Mixed settings.** The runs were not all made alike ({escaped(told)}).", ""]
 
 
 def _run_rows(results: pd.DataFrame) -> list[str]:

@@ -1,0 +1,28 @@
+"""The log as a person sees it: one short line a message, above a progress bar if there is one."""
+
+import logging
+import sys
+
+from loguru import logger
+from tqdm import tqdm
+
+LINE = "{time:HH:mm:ss} {message}"
+
+
+def show_log() -> None:
+    """Send the log, and the standard library's warnings, to the terminal of this process."""
+    logger.remove()
+    logger.add(_above_the_bar, format=LINE, level="INFO")
+    logging.basicConfig(handlers=[_ToLoguru()], level=logging.WARNING, force=True)
+
+
+def _above_the_bar(message: str) -> None:
+    tqdm.write(message, file=sys.stderr, end="")
+
+
+class _ToLoguru(logging.Handler):
+    """Passes records of the standard library's logging on."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = record.levelname if record.levelname in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL") else "INFO"
+        logger.opt(exception=record.exc_info).log(level, "{}: {}", record.name, record.getMessage())
