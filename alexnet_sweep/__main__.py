@@ -1,5 +1,6 @@
 """`python -m alexnet_sweep`: one run, or with -m a sweep. Help is answered before anything heavy is imported."""
 
+import importlib
 import os
 import sys
 
@@ -10,21 +11,21 @@ Which part of AlexNet matters, and by how much: Hydra config groups composed int
   python -m alexnet_sweep -m KEY=A,B […]       sweep a grid (Hydra's multirun), then write its report
   python -m alexnet_sweep --cfg job [OVERRIDE…]  show the composed config
   python -m alexnet_sweep.report STUDY         rebuild a report from run folders
+  python -m alexnet_sweep.summary [OVERRIDE…]  the composed network, layer by layer
 
 example: python -m alexnet_sweep -m model/lrn=on,off seed=0,1,2
 
 An override picks an option of a group (model/lrn=off) or sets a key (trainer.epochs=20).
 """
-VERBS = ("report",)
+VERBS = {"report": "alexnet_sweep.report.__main__", "summary": "alexnet_sweep.summary"}
 
 
 def main() -> int:
     """Exit code 0 if what was asked is done; 1 where a run failed, 2 for a mistake in what was typed."""
     arguments = sys.argv[1:]
     if arguments and arguments[0] in VERBS:
-        from alexnet_sweep.report.__main__ import main as report
-
-        return report(arguments[1:])
+        verb: int = importlib.import_module(VERBS[arguments[0]]).main(arguments[1:])
+        return verb
     if any(argument in ("--help", "-h") for argument in arguments):
         print(HELP + _groups(), end="")
         return 0

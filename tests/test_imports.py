@@ -33,10 +33,23 @@ LAYERS = [
     {"outcome"},
     {"job", "sweep"},
     {"cli", "report.__main__"},
-    {"__main__", "hydra_plugins.ablation_sweeper"},
+    {"composing"},
+    {"__main__", "summary", "hydra_plugins.ablation_sweeper"},
 ]
 ALLOWED_BESIDE = {("report", "report.markdown")}
-TORCH_FREE = ["cli", "sweep", "study", "ledger", "store", "config", "errors", "aggregate", "report", "report.__main__"]
+TORCH_FREE = [
+    "cli",
+    "sweep",
+    "study",
+    "ledger",
+    "store",
+    "config",
+    "errors",
+    "aggregate",
+    "report",
+    "report.__main__",
+    "summary",
+]
 
 
 def modules() -> dict[str, Path]:

@@ -1,0 +1,74 @@
+"""`python -m alexnet_sweep.summary [OVERRIDE…]`: the composed network, layer by layer. Imports no torch."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from alexnet_sweep.composing import composed
+from alexnet_sweep.config import Config
+from alexnet_sweep.data.pack import describe
+from alexnet_sweep.mistakes import explain, is_users
+from alexnet_sweep.model.plan import Layer, plan_layers
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m alexnet_sweep.summary",
+        description="The composed network by layers: output shape, parameters, multiply-accumulates for an image.",
+        epilog="example: python -m alexnet_sweep.summary model/topology=dense model.width=1 --classes 1000",
+    )
+    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as python -m alexnet_sweep takes them")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--classes", type=int, help="outputs of the last layer (those of the data set)")
+    chosen = parser.parse_intermixed_args(arguments)
+    try:
+        config = composed(chosen.overrides)
+        layers = plan_layers(config.model, config.data.crop_px, chosen.classes or _classes(config))
+    except Exception as error:
+        if not is_users(error):
+            raise
+        print(explain(error, chosen.overrides), file=sys.stderr)
+        return 2
+    figures = summarised(layers)
+    print(json.dumps(figures, indent=1) if chosen.json else _table(figures))
+    return 0
+
+
+def _classes(config: Config) -> int:
+    return len(describe(config.data, Path(config.paths.store)).class_names)
+
+
+def summarised(layers: Sequence[Layer]) -> dict[str, Any]:
+    """Layers with weights, their poolings, and totals; shapes are (channels, height, width)."""
+    rows: list[dict[str, Any]] = []
+    for layer in layers:
+        rows.append(
+            {
+                "name": layer.name,
+                "output": [layer.outputs, layer.out_px, layer.out_px],
+                "parameters": layer.parameters,
+                "multiply_accumulates": layer.multiply_accumulates,
+            }
+        )
+        for name, size in layer.pools:
+            row = {"name": name, "output": [layer.outputs, size, size], "parameters": 0, "multiply_accumulates": 0}
+            rows.append(row)
+    total = {key: sum(row[key] for row in rows) for key in ("parameters", "multiply_accumulates")}
+    return {"layers": rows, "total": total}
+
+
+def _table(figures: dict[str, Any]) -> str:
+    lines = [f"{'layer':<8} {'output':>16} {'parameters':>14} {'multiply-accumulates':>22}"]
+    for row in figures["layers"]:
+        shape = " × ".join(str(size) for size in row["output"])
+        lines.append(f"{row['name']:<8} {shape:>16} {row['parameters']:>14,} {row['multiply_accumulates']:>22,}")
+    total = figures["total"]
+    lines.append(f"{'total':<8} {'':>16} {total['parameters']:>14,} {total['multiply_accumulates']:>22,}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
