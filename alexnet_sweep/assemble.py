@@ -81,6 +81,7 @@ def assemble(config: Config, device: torch.device, progress: Progress | None = N
             batch_size=config.trainer.batch_size,
             seed=config.seed,
             device=device,
+            epochs=config.trainer.epochs,
         ),
         build_optimizer(net, config.optim, config.regularizer.weight_decay),
         Schedule(config.schedule, config.trainer.epochs),

@@ -61,6 +61,15 @@ def prepare(
     return inputs * (scale / input_divisor)
 
 
+# Of the RGB covariance on the [0, 1] scale, as in fb.resnet.torch's datasets/imagenet.lua and its many copies.
+COPIED_EIGENVALUES = (0.2175, 0.0188, 0.0045)
+COPIED_EIGENVECTORS = (
+    (-0.5675, 0.7192, 0.4009),
+    (-0.5808, -0.0045, -0.8140),
+    (-0.5836, -0.6948, 0.4203),
+)
+
+
 @dataclass(frozen=True)
 class Views:
     """The views of one image that are evaluated: their number, and which of them is the centre view."""

@@ -60,20 +60,28 @@ class LrnConfig:
 
     first: bool = MISSING  # after conv1
     second: bool = MISSING  # after conv2
+    within_map: bool = MISSING  # a third normaliser, over neighbouring pixels, after the second (released code only)
     size: int = between(1)  # n, channels in the window
     k: float = between(0)
     alpha: float = between(0)
     beta: float = between(0)
     alpha_convention: str = choice("mean", "sum")  # mean: alpha / n times the sum (as run); sum: as printed
     per_column: bool = MISSING  # the window stays inside one GPU's maps (as run)
+    first_position: str = choice("after_activation", "before_activation", "after_pool")
+    second_position: str = choice("after_activation", "before_activation", "after_pool")
+    within_map_size: int = between(1)  # side of the square window, pixels
+    within_map_alpha: float = between(0)  # divided by the window's pixels, as in the released code
 
 
 @dataclass
 class PoolConfig:
-    """Max pooling after conv1, conv2 and conv5 (paper §3.4)."""
+    """Max pooling after conv1, conv2 and conv5 (paper §3.4), and the paddings that go with its sizes."""
 
     size: int = between(1)
     stride: int = between(1)
+    ceil: bool = MISSING  # the last window may hang over the edge
+    conv2_padding: int = between(0)
+    conv5_padding: int = between(0)
 
 
 @dataclass
@@ -118,6 +126,7 @@ class CropConfig:
     """Training crops (paper §4.1): at random offsets, or always the centre."""
 
     random: bool = MISSING
+    chunk: int = between(1)  # consecutive images of an epoch that share one crop and one flip
 
 
 @dataclass
@@ -134,6 +143,8 @@ class LightingConfig:
     coefficient: float = between(0)  # standard deviation of the random factor; 0 switches the noise off
     scale: str = choice("sqrt_eigenvalue", "eigenvalue")  # as run; as printed (on the [0, 1] scale)
     divide: bool = MISSING  # training images divided by 1 + coefficient, as run
+    colours: str = choice("dataset", "copied")  # of the training set, or the constants that most copies carry
+    stop_fraction: float = between(0, 1)  # of training; from there on neither noise nor division
 
 
 @dataclass
@@ -184,6 +195,8 @@ class ScheduleConfig:
     drop_factor: float = between(0, 1)  # the learning rate is multiplied by this at each drop
     drop_fractions: list[float] = between(0, 1)  # fractions: where in training
     drop_epochs: list[int] = between(1)  # multistep: after which epochs
+    conv1_drop_fraction: float | None = between(0, 1)  # where in training conv1's rate falls to a thousandth
+    conv1_freeze_fraction: float | None = between(0, 1)  # where it falls to zero
     max_drops: int = between(0)  # plateau
     patience_epochs: int = between(1)  # plateau: epochs without a better held-out top-1 error
 

@@ -6,6 +6,8 @@ the whole accumulated velocity at once, while the paper's keeps its older, large
 iterations. Multiplying the buffers by ε_old / ε_new at the drop gives the paper's rule exactly.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -13,25 +15,23 @@ from alexnet_sweep.config import OptimConfig, WeightDecayConfig
 
 
 def build_optimizer(net: nn.Module, config: OptimConfig, decay: WeightDecayConfig) -> torch.optim.Optimizer:
-    """Two parameter groups, weights and biases, each with its own learning rate and decay.
+    """A parameter group each for weights and biases, of conv1 and of the other layers.
 
-    A group remembers its full rate as `base_lr`; `set_learning_rate_factor` scales it.
+    A group remembers its full rate as `base_lr` and whether it is conv1's; `set_learning_rate_factors` scales it.
     """
-    named = list(net.named_parameters())
-    groups = [
-        {
-            "params": [value for name, value in named if name.endswith("weight")],
-            "lr": config.learning_rate,
-            "weight_decay": decay.weights,
-        },
-        {
-            "params": [value for name, value in named if not name.endswith("weight")],
-            "lr": config.learning_rate * config.bias_learning_rate_factor,
-            "weight_decay": decay.biases,
-        },
-    ]
-    for group in groups:
-        group["base_lr"] = group["lr"]
+    groups: list[dict[str, Any]] = []
+    for conv1 in (False, True):
+        for kind in ("weight", "bias"):
+            chosen = [
+                value
+                for name, value in net.named_parameters()
+                if name.startswith("conv1.") == conv1 and name.endswith(kind)
+            ]
+            rate = config.learning_rate * (config.bias_learning_rate_factor if kind == "bias" else 1.0)
+            if not chosen:
+                continue
+            group = {"params": chosen, "lr": rate, "base_lr": rate, "conv1": conv1}
+            groups.append(group | {"weight_decay": decay.weights if kind == "weight" else decay.biases})
     if config.name == "sgd":
         return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
     kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
@@ -39,14 +39,16 @@ def build_optimizer(net: nn.Module, config: OptimConfig, decay: WeightDecayConfi
 
 
 @torch.no_grad()
-def set_learning_rate_factor(optimizer: torch.optim.Optimizer, factor: float, velocity: str) -> None:
-    """Set every group's rate to `factor` times its full rate, before the steps that use it.
+def set_learning_rate_factors(
+    optimizer: torch.optim.Optimizer, factor: float, conv1_factor: float, velocity: str
+) -> None:
+    """Set every group's rate to its factor times its full rate, before the steps that use it.
 
     With `velocity="paper"`, SGD's buffers are rescaled so that the velocity itself stays as it was. A rate of
     zero stops the weights at once in either form.
     """
     for group in optimizer.param_groups:
-        before, after = group["lr"], group["base_lr"] * factor
+        before, after = group["lr"], group["base_lr"] * (conv1_factor if group["conv1"] else factor)
         group["lr"] = after
         if velocity != "paper" or before == after or before == 0 or after == 0:
             continue

@@ -5,6 +5,8 @@ from typing import Any
 
 from alexnet_sweep.config import ScheduleConfig
 
+CONV1_DROP = 1e-3  # 1e-5 of the released code's full rate 1e-2
+
 
 class Schedule:
     """The factor for the epoch that comes next; only `plateau` looks at errors, and only at held-out ones."""
@@ -30,6 +32,15 @@ class Schedule:
         else:
             drops = self.drops
         return config.drop_factor**drops
+
+    def conv1_factor(self, epoch: int) -> float:
+        """The factor of conv1 alone: the released runs cut and then froze it before the other layers were done."""
+        drop, freeze = self.config.conv1_drop_fraction, self.config.conv1_freeze_fraction
+        if freeze is not None and epoch >= round(freeze * self.total_epochs, 6):
+            return 0.0
+        if drop is not None and epoch >= round(drop * self.total_epochs, 6):
+            return CONV1_DROP
+        return self.factor(epoch)
 
     def observe(self, heldout_top1_error: float) -> None:
         """Tell the schedule the held-out error after an epoch."""

@@ -17,7 +17,7 @@ from alexnet_sweep.config import OptimConfig, TrainerConfig
 from alexnet_sweep.data.batches import TrainingBatches
 from alexnet_sweep.metrics import TOP
 from alexnet_sweep.model.layers import set_step
-from alexnet_sweep.optim import set_learning_rate_factor
+from alexnet_sweep.optim import set_learning_rate_factors
 from alexnet_sweep.schedule import Schedule
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -86,8 +86,8 @@ class Trainer:
         calls `close_epoch`; only then does the state point at the next epoch.
         """
         while self.epoch < self.config.epochs:
-            factor = self.schedule.factor(self.epoch)
-            set_learning_rate_factor(self.optimizer, factor, self.optim.velocity)
+            factors = self.schedule.factor(self.epoch), self.schedule.conv1_factor(self.epoch)
+            set_learning_rate_factors(self.optimizer, *factors, self.optim.velocity)
             of = self.batches.steps
             self.net.train()
             for inputs, labels in self.batches.epoch(self.epoch, self.next_step):
@@ -113,7 +113,7 @@ class Trainer:
 
     @property
     def learning_rate(self) -> float:
-        """Of the weights, in the running epoch."""
+        """Of the weights (but conv1's), in the running epoch."""
         return float(self.optimizer.param_groups[0]["lr"])
 
     def _train_on(self, inputs: Tensor, labels: Tensor) -> None:

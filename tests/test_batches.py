@@ -18,12 +18,28 @@ def coordinates() -> np.ndarray:
     return np.stack([image, row, column], 1).astype(np.uint8)
 
 
-def aug(crop: bool = True, flip: float = 0.5, lighting: float = 0.0, scale: str = "sqrt_eigenvalue", divide=False):
-    return AugConfig(CropConfig(crop), FlipConfig(flip), LightingConfig(lighting, scale, divide))
+def aug(
+    crop: bool = True,
+    flip: float = 0.5,
+    lighting: float = 0.0,
+    scale: str = "sqrt_eigenvalue",
+    divide: bool = False,
+    *,
+    chunk: int = 1,
+    colours: str = "dataset",
+    stop: float = 1.0,
+) -> AugConfig:
+    return AugConfig(CropConfig(crop, chunk), FlipConfig(flip), LightingConfig(lighting, scale, divide, colours, stop))
 
 
 def batches(
-    augmentation: AugConfig, *, batch_size: int = 5, seed: int = 0, rows: list[int] | None = None, divisor: float = 1.0
+    augmentation: AugConfig,
+    *,
+    batch_size: int = 5,
+    seed: int = 0,
+    rows: list[int] | None = None,
+    divisor: float = 1.0,
+    epochs: int = 10,
 ) -> TrainingBatches:
     vectors = torch.linalg.qr(torch.tensor([[1.0, 2, 3], [2, 5, 1], [4, 1, 1]])).Q
     mean = torch.zeros(3, CROP, CROP)
@@ -36,6 +52,7 @@ def batches(
         batch_size=batch_size,
         seed=seed,
         device=CPU,
+        epochs=epochs,
     )
 
 
@@ -199,3 +216,42 @@ def test_fetched_rows_need_not_be_sorted():
     fetched = fetch(images, np.array([7, 2, 2]), CPU)
     assert fetched.dtype == torch.uint8
     assert np.array_equal(fetched.numpy(), images[[7, 2, 2]])
+
+
+def test_images_of_a_chunk_share_one_crop_and_one_mirror():
+    # `coordinates()` makes every pixel tell its place, so equal inputs mean equal crops and mirrors.
+    subject = batches(aug(chunk=4), batch_size=6)
+    inputs = torch.cat([inputs for inputs, _ in subject.epoch(0)])
+    for start in range(0, len(inputs), 4):
+        chunk = inputs[start : start + 4]
+        assert all(torch.equal(offsets_of(image), offsets_of(chunk[0])) for image in chunk)
+    assert len({tuple(offsets_of(image).tolist()) for image in inputs}) > 1
+
+
+def test_a_chunk_may_reach_over_two_batches_and_a_resumed_epoch_agrees():
+    subject = batches(aug(chunk=4, lighting=0.1), batch_size=6)
+    whole = [inputs for inputs, _ in subject.epoch(1)]
+    rest = [inputs for inputs, _ in subject.epoch(1, first=1)]
+    assert all(torch.equal(one, two) for one, two in zip(whole[1:], rest, strict=True))
+
+
+def test_lighting_stops_where_it_is_told_to_and_its_division_with_it():
+    stopping = batches(aug(lighting=0.1, divide=True, stop=0.5), epochs=4)
+    always = batches(aug(lighting=0.1, divide=True), epochs=4)
+    never = batches(aug(lighting=0.0), epochs=4)
+    for epoch, like in ((0, always), (1, always), (2, never), (3, never)):
+        assert torch.equal(by_image(stopping, epoch), by_image(like, epoch))
+
+
+def test_copied_constants_replace_the_data_sets_own_colours():
+    own, copied = (batches(aug(lighting=0.1, scale="eigenvalue", colours=colours)) for colours in ("dataset", "copied"))
+    shift = (by_image(copied) - by_image(batches(aug())))[:, :, 0, 0]
+    assert not torch.equal(by_image(own), by_image(copied))
+    # Hardly any colour: the first component carries 0.1 · 0.2175 · 255 = 5.5 grey levels, the second 0.48.
+    assert 0.5 < shift.std(0).mean() < 10
+    assert (shift - shift.mean(1, keepdim=True)).abs().max() < 2
+
+
+def offsets_of(image: torch.Tensor) -> torch.Tensor:
+    """Where a crop was taken and whether it was mirrored, as its own corner pixels tell."""
+    return torch.stack([image[1, 0, 0], image[2, 0, 0], image[2, 0, -1]])

@@ -208,3 +208,46 @@ def test_columns_without_communication_meet_only_at_fc8(micro):
 def test_sizes_that_do_not_fit_are_the_users_mistake(micro):
     with pytest.raises(ConfigError, match=r"data\.crop_px=18"):
         build_model(micro("data.crop_px=18"), 10)
+
+
+@pytest.mark.parametrize(
+    ("position", "order"),
+    [
+        ("after_activation", ["conv1", "act1", "lrn1", "pool1"]),
+        ("before_activation", ["conv1", "lrn1", "act1", "pool1"]),
+        ("after_pool", ["conv1", "act1", "pool1", "lrn1"]),
+    ],
+)
+def test_normalisation_stands_where_it_is_told_to(micro, position, order):
+    assert children(micro(f"model.lrn.first_position={position}"))[:4] == order
+    second = children(micro(f"model.lrn.second_position={position}"))[4:8]
+    assert second == [name.replace("1", "2") for name in order]
+
+
+def test_the_third_normaliser_follows_the_second(micro):
+    names = children(micro("model/lrn=with_within_map"))
+    assert names[names.index("lrn2") + 1] == "lrn2_within_map"
+
+
+def test_before_activation_is_the_released_codes_order_of_pooling_before_relu(micro):
+    # Released: conv, LRN, pool, ReLU. Max pooling and ReLU commute, so conv, LRN, ReLU, pool is the same function.
+    net = build_model(micro("model.lrn.first_position=before_activation"), 10)
+    maps = torch.randn((2, 3, 27, 27), generator=torch.Generator().manual_seed(0)) * 60
+    normalised = net.get_submodule("lrn1")(net.get_submodule("conv1")(maps))
+    released = net.get_submodule("act1")(net.get_submodule("pool1")(normalised))
+    ours = net.get_submodule("pool1")(net.get_submodule("act1")(normalised))
+    assert torch.equal(released, ours)
+
+
+@pytest.mark.parametrize("pool", ["overlap", "plain", "plain_released"])
+def test_built_maps_have_the_planned_sizes(micro, pool):
+    config = micro(*PHOTO, "model/stem=px224", f"model/pool={pool}")
+    maps = torch.zeros(1, 3, 224, 224)
+    found = {}
+    for name, module in build_model(config, 10).named_children():
+        maps = module(maps)
+        found[name] = maps.shape
+    for layer in plan_layers(config.model, 224, 10):
+        if layer.name.startswith("conv"):
+            assert found[layer.name][1:] == (layer.outputs, layer.out_px, layer.out_px)
+            assert all(found[name][2] == size for name, size in layer.pools)

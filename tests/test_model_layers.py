@@ -7,7 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from alexnet_sweep.model.layers import GroupedLinear, KeyedDropout, ResponseNorm, ScaledTanh, set_step
+from alexnet_sweep.model.layers import (
+    GroupedLinear,
+    KeyedDropout,
+    ResponseNorm,
+    ScaledTanh,
+    WithinMapNorm,
+    set_step,
+)
 
 
 def literal(a, *, size, k, alpha, beta, convention, columns=1):
@@ -210,3 +217,31 @@ def test_scaled_tanh_is_lecuns():
     units = torch.linspace(-3, 3, 7, dtype=torch.float64)
     expected = [1.7159 * np.tanh(2 * value / 3) for value in units.tolist()]
     assert ScaledTanh()(units).tolist() == pytest.approx(expected)
+
+
+def literal_within_map(a, *, size, alpha, beta):
+    """b = a / (1 + alpha / size² · sum of a² over the window around the pixel)^beta, in float64, pixel by pixel."""
+    b = np.empty_like(a, dtype=np.float64)
+    height, width = a.shape[2:]
+    for y in range(height):
+        for x in range(width):
+            rows = slice(max(0, y - size // 2), y - size // 2 + size)
+            columns = slice(max(0, x - size // 2), x - size // 2 + size)
+            total = (a[:, :, rows, columns] ** 2).sum((2, 3))
+            b[:, :, y, x] = a[:, :, y, x] / (1 + alpha / size**2 * total) ** beta
+    return b
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 9])
+def test_within_map_normalisation_is_its_formula(size):
+    maps = np.random.default_rng(size).normal(0, 30, (2, 3, 6, 5))
+    found = WithinMapNorm(size, 1e-3, 0.75)(torch.tensor(maps, dtype=torch.float32))
+    expected = literal_within_map(maps, size=size, alpha=1e-3, beta=0.75)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=5e-6, atol=1e-5)
+
+
+def test_within_map_normalisation_survives_half_precision():
+    maps = torch.full((1, 1, 5, 5), 1000.0, dtype=torch.float16)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = WithinMapNorm(5, 1e-3, 0.75)(maps)
+    assert found.dtype == torch.float16 and found.isfinite().all()

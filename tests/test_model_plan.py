@@ -244,3 +244,10 @@ def test_uneven_padding_names_the_key(composed):
     uneven = ("model.stem.kernel=11", "model.stem.stride=4", "model.stem.padding=[0,3,0,0]")
     with pytest.raises(ConfigError, match=r"model\.stem\.padding=\[0, 3, 0, 0\]"):
         planned(composed, *uneven)
+
+
+def test_plain_pooling_as_released_has_the_sizes_of_config_147(composed):
+    layers = planned(composed, "model/pool=plain_released")
+    assert sizes(layers) == [55, 28, 13, 6]
+    assert [layer.out_px for layer in layers[:5]] == [55, 26, 13, 13, 11]
+    assert next(layer for layer in layers if layer.name == "fc6").inputs == 9216

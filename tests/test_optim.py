@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from alexnet_sweep.config import OptimConfig, WeightDecayConfig
-from alexnet_sweep.optim import build_optimizer, set_learning_rate_factor
+from alexnet_sweep.optim import build_optimizer, set_learning_rate_factors
 
 RATE, MOMENTUM, DECAY = 0.01, 0.9, 0.0005
 FACTORS = [1.0] * 4 + [0.1] * 4 + [0.01] * 4
@@ -39,7 +39,7 @@ def trained(config: OptimConfig, decay: WeightDecayConfig, factors=FACTORS) -> d
     net = small_net()
     optimizer = build_optimizer(net, config, decay)
     for step, factor in enumerate(factors):
-        set_learning_rate_factor(optimizer, factor, config.velocity)
+        set_learning_rate_factors(optimizer, factor, factor, config.velocity)
         for name, gradient in gradients(net, step).items():
             net.get_parameter(name).grad = gradient
         optimizer.step()
@@ -86,7 +86,7 @@ def test_setting_the_same_factor_again_changes_nothing():
         net.get_parameter(name).grad = gradient
     optimizer.step()
     before = {p: optimizer.state[p]["momentum_buffer"].clone() for p in net.parameters()}
-    set_learning_rate_factor(optimizer, 1.0, "paper")
+    set_learning_rate_factors(optimizer, 1.0, 1.0, "paper")
     assert all(torch.equal(optimizer.state[p]["momentum_buffer"], buffer) for p, buffer in before.items())
 
 
@@ -107,8 +107,8 @@ def test_biases_learn_at_their_own_rate_and_do_not_decay():
 
 def test_every_group_falls_by_the_same_factor():
     optimizer = build_optimizer(small_net(), optim(), WeightDecayConfig(weights=0.0, biases=0.0))
-    set_learning_rate_factor(optimizer, 0.5, "paper")
-    set_learning_rate_factor(optimizer, 0.1, "paper")
+    set_learning_rate_factors(optimizer, 0.5, 0.5, "paper")
+    set_learning_rate_factors(optimizer, 0.1, 0.1, "paper")
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.1 * RATE, 0.2 * RATE])
 
 
@@ -149,3 +149,22 @@ def test_velocity_means_nothing_to_adam(name):
     paper = trained(optim(name=name, velocity="paper"), decay)
     plain = trained(optim(name=name, velocity="torch"), decay)
     assert all(torch.equal(paper[key], plain[key]) for key in paper)
+
+
+def test_conv1_can_fall_and_freeze_alone():
+    net = nn.Sequential()
+    net.add_module("conv1", nn.Linear(3, 3))
+    net.add_module("conv2", nn.Linear(3, 2))
+    optimizer = build_optimizer(net, optim(), WeightDecayConfig(weights=DECAY, biases=0.0))
+    before = {name: value.detach().clone() for name, value in net.named_parameters()}
+    for conv1_factor in (1e-3, 0.0, 0.0):
+        set_learning_rate_factors(optimizer, 0.1, conv1_factor, "paper")
+        for value in net.parameters():
+            value.grad = torch.ones_like(value)
+        optimizer.step()
+        moved = {name: (value - before[name]).abs().max().item() for name, value in net.named_parameters()}
+        if conv1_factor:
+            assert moved["conv1.weight"] == pytest.approx(moved["conv2.weight"] / 100, rel=1e-2)
+            conv1 = net.get_parameter("conv1.weight").detach().clone()
+    assert torch.equal(net.get_parameter("conv1.weight"), conv1)
+    assert moved["conv2.weight"] > 2 * 0.1 * RATE

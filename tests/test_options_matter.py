@@ -118,7 +118,7 @@ def test_every_schedule_option_changes_the_learning_rates(composed: Compose) -> 
         schedule = Schedule(composed(f"schedule={name}").schedule, 90)
         found = []
         for epoch in range(90):
-            found.append(schedule.factor(epoch))
+            found += [schedule.factor(epoch), schedule.conv1_factor(epoch)]
             schedule.observe(0.5)
         return found
 
@@ -157,6 +157,9 @@ def changed(micro: Compose, *overrides: str) -> bool:
         "model.lrn.alpha=0.1",
         "model.lrn.alpha_convention=sum",
         "model.lrn.per_column=false",
+        "model.lrn.first_position=before_activation",
+        "model.lrn.second_position=after_pool",
+        "aug.lighting.stop_fraction=0.0",
         "model.init.keep_gain=false",
         "data.heldout_fraction=0.2",
         "data.input_divisor=2",

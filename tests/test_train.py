@@ -44,6 +44,7 @@ def trainer_of(config, count: int = IMAGES) -> Trainer:
             batch_size=config.trainer.batch_size,
             seed=config.seed,
             device=CPU,
+            epochs=config.trainer.epochs,
         ),
         build_optimizer(net, config.optim, config.regularizer.weight_decay),
         Schedule(config.schedule, config.trainer.epochs),

@@ -12,7 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet_sweep.augment import central_offset, crop, lighting_shift, mirror, prepare
+from alexnet_sweep.augment import (
+    COPIED_EIGENVALUES,
+    COPIED_EIGENVECTORS,
+    central_offset,
+    crop,
+    lighting_shift,
+    mirror,
+    prepare,
+)
 from alexnet_sweep.config import AugConfig
 from alexnet_sweep.data.pack import Packed
 from alexnet_sweep.streams import stream
@@ -71,11 +79,17 @@ class TrainingBatches:
         batch_size: int,
         seed: int,
         device: torch.device,
+        epochs: int,
     ) -> None:
         self.images, self.rows = images, rows
         self.labels = torch.from_numpy(labels)
         self.pixels, self.aug = pixels, aug
-        self.batch_size, self.seed, self.device = batch_size, seed, device
+        self.batch_size, self.seed, self.device, self.epochs = batch_size, seed, device, epochs
+        if aug.lighting.colours == "copied":
+            self.eigenvalues = torch.tensor(COPIED_EIGENVALUES, device=device) * 255.0**2
+            self.eigenvectors = torch.tensor(COPIED_EIGENVECTORS, device=device)
+        else:
+            self.eigenvalues, self.eigenvectors = pixels.eigenvalues, pixels.eigenvectors
 
     @property
     def steps(self) -> int:
@@ -85,34 +99,45 @@ class TrainingBatches:
     def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """(inputs, labels) of one epoch, from batch number `first` on."""
         order = self.rows[stream(self.seed, "order", epoch).permutation(len(self.rows))]
-        draws = self._draws(epoch)
+        offsets, uniforms, normals = self._draws(epoch)
+        lit = epoch < round(self.aug.lighting.stop_fraction * self.epochs, 6)
+        # Whose crop and mirror each image takes: its own, or the first one's of its chunk.
+        leaders = order[np.arange(len(order)) // self.aug.crop.chunk * self.aug.crop.chunk]
         for number in range(first, self.steps):
-            rows = order[number * self.batch_size : (number + 1) * self.batch_size]
-            inputs = self._augmented(rows, [draw[rows] for draw in draws])
+            part = slice(number * self.batch_size, (number + 1) * self.batch_size)
+            rows, leading = order[part], leaders[part]
+            inputs = self._augmented(rows, offsets[leading], uniforms[leading], normals[rows], lit=lit)
             yield inputs, self.labels[rows].to(self.device)
 
-    def _draws(self, epoch: int) -> list[NDArray[np.int64] | NDArray[np.float64]]:
+    def _draws(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
         """Top and left of the crop, the mirror's uniform and the colours' normals, for every stored image."""
         count, free = len(self.images), self.images.shape[-1] - self.pixels.crop_px
         offsets = stream(self.seed, "crop", epoch).integers(0, free, (count, 2), endpoint=True)
-        return [
+        return (
             offsets,
             stream(self.seed, "flip", epoch).random(count),
             stream(self.seed, "lighting", epoch).standard_normal((count, 3)),
-        ]
+        )
 
-    def _augmented(self, rows: NDArray[np.int64], draws: list[NDArray[np.int64] | NDArray[np.float64]]) -> Tensor:
-        offsets, uniforms, normals = draws
+    def _augmented(
+        self,
+        rows: NDArray[np.int64],
+        offsets: NDArray[np.int64],
+        uniforms: NDArray[np.float64],
+        normals: NDArray[np.float64],
+        *,
+        lit: bool,
+    ) -> Tensor:
         aug, pixels = self.aug, self.pixels
         if not aug.crop.random:
             offsets = np.full_like(offsets, central_offset(self.images.shape[-1], pixels.crop_px))
         tops, lefts = torch.from_numpy(offsets).to(self.device).unbind(1)
         flags = torch.from_numpy(uniforms < aug.flip.probability).to(self.device)
         shift, scale = None, 1.0
-        if aug.lighting.coefficient > 0:
+        if lit and aug.lighting.coefficient > 0:
             alphas = torch.from_numpy(normals.astype(np.float32)).to(self.device)
-            shift = lighting_shift(alphas, pixels.eigenvalues, pixels.eigenvectors, aug.lighting)
-        if aug.lighting.divide:
+            shift = lighting_shift(alphas, self.eigenvalues, self.eigenvectors, aug.lighting)
+        if lit and aug.lighting.divide:
             scale = 1.0 / (1.0 + aug.lighting.coefficient)
         batch = mirror(crop(fetch(self.images, rows, self.device), tops, lefts, pixels.crop_px), flags)
         return prepare(batch, pixels.mean, pixels.input_divisor, shift, scale)

@@ -48,6 +48,29 @@ class ResponseNorm(nn.Module):
         return f"size={self.size}, k={self.k}, alpha·sum={self.alpha:g}, beta={self.beta}, columns={self.columns}"
 
 
+class WithinMapNorm(nn.Module):
+    """Response normalisation over the pixels around each one, map by map (released code, config 145), in float32.
+
+    b = a / (1 + alpha / size² · sum of a² over a size × size window) ** beta; pixels outside count as zeros. The
+    paper does not mention this third normaliser, but its ablation removed it with the other two.
+    """
+
+    def __init__(self, size: int, alpha: float, beta: float) -> None:
+        super().__init__()
+        self.size, self.alpha, self.beta = size, alpha, beta
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Normalise (batch, channels, height, width)."""
+        before, after = self.size // 2, (self.size - 1) // 2
+        with torch.autocast(maps.device.type, enabled=False):
+            squares = F.pad(maps.float().square(), (before, after, before, after))
+            mean = F.avg_pool2d(squares, self.size, stride=1)
+            return (maps.float() * (1.0 + self.alpha * mean).pow(-self.beta)).to(maps.dtype)
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}, alpha={self.alpha:g}, beta={self.beta}"
+
+
 class KeyedDropout(nn.Module):
     """Dropout whose mask is drawn from a stream of its own: seed, layer name and step.
 

@@ -71,7 +71,7 @@ def plan_layers(model: ModelConfig, crop_px: int, classes: int) -> list[Layer]:
     for number in range(1, 6):
         pooled = number in (1, 2, 5)
         if number != depth.removed_conv:
-            shape = (kernel, stride, padding) if number == 1 else _same(5 if number == 2 else 3)
+            shape = (kernel, stride, padding) if number == 1 else _later(number, model)
             layer = Layer(
                 f"conv{number}",
                 channels,
@@ -88,7 +88,7 @@ def plan_layers(model: ModelConfig, crop_px: int, classes: int) -> list[Layer]:
             layers[-1] = dataclasses.replace(layers[-1], pools=pools)
     if depth.sixth_conv:
         outputs = _scaled(SIXTH_KERNELS, model.width)
-        layers.append(Layer("conv6", channels, outputs, 1, *_same(3), out_px=size))
+        layers.append(Layer("conv6", channels, outputs, 1, *_padded(3, 1), out_px=size))
         channels = outputs
     units = channels * size**2
     for name, width, groups in zip(("fc6", "fc7"), topology.fc_widths, topology.fc_groups, strict=True):
@@ -128,8 +128,14 @@ def _scaled(width: int, factor: float) -> int:
     return max(WIDTH_UNIT, round(width * factor / WIDTH_UNIT) * WIDTH_UNIT)
 
 
-def _same(kernel: int) -> tuple[int, int, tuple[int, int, int, int]]:
-    edge = kernel // 2
+def _later(number: int, model: ModelConfig) -> tuple[int, int, tuple[int, int, int, int]]:
+    """Kernel, stride and padding of conv2 to conv5."""
+    if number == 2:
+        return _padded(5, model.pool.conv2_padding)
+    return _padded(3, model.pool.conv5_padding if number == 5 else 1)
+
+
+def _padded(kernel: int, edge: int) -> tuple[int, int, tuple[int, int, int, int]]:
     return kernel, 1, (edge, edge, edge, edge)
 
 
@@ -152,4 +158,5 @@ def _pooled(size: int, model: ModelConfig, crop_px: int) -> int:
             f"data.crop_px={crop_px}: too small, a pooling of {model.pool.size} px meets maps of {size} px; "
             "raise data.crop_px, or choose a model/stem with a smaller stride"
         )
-    return (size - model.pool.size) // model.pool.stride + 1
+    room = size - model.pool.size
+    return (-(-room // model.pool.stride) if model.pool.ceil else room // model.pool.stride) + 1
