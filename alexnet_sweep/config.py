@@ -98,6 +98,7 @@ class InitConfig:
     rule: str = choice("normal", "he")
     conv_std: list[float] = between(0)  # conv1 … conv5, then the sixth
     fc_std: list[float] = between(0)  # fc6, fc7, fc8
+    follow_input: bool = MISSING  # conv1's std times data.input_divisor: the same function at step 0
     keep_gain: bool = MISSING  # std · sqrt(fan-in at full size / fan-in here): small nets start as the big one does
 
 
@@ -240,6 +241,10 @@ class TrainerConfig:
     precision: str = choice("auto", "fp32", "bf16", "fp16")
     cpu_threads: str = MISSING  # auto (the cores this process may use), or a number
     clip_grad_norm: float | None = between(0)
+    threshold_train_error: float = between(0, 1)  # the first step at which training gets there is recorded
+    threshold_images: int = between(1)  # over how many training images, as trained
+    stuck_after_steps: int = between(50)  # a loss still at ln(classes) then is told of
+    stop_if_stuck: bool = MISSING  # and ends the run as failed
     deterministic: bool = MISSING
     progress: bool = MISSING  # a bar on a terminal; a line an epoch otherwise
 

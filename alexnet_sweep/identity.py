@@ -42,6 +42,7 @@ TRAINING_SOURCES = (
     "outcome.py",
     "predict.py",
     "schedule.py",
+    "speed.py",
     "streams.py",
     "train.py",
 )

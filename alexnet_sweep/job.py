@@ -25,6 +25,7 @@ from alexnet_sweep.identity import plain, source_hash
 from alexnet_sweep.model.plan import plan_layers
 from alexnet_sweep.narrate import Narrator, logging_to
 from alexnet_sweep.outcome import centre_errors, final_outcome
+from alexnet_sweep.speed import is_stuck
 from alexnet_sweep.store import Claim, RunFolder
 
 Stop = Callable[[], bool]
@@ -34,6 +35,10 @@ class TrainingDiverged(Exception):
     """The training loss is no longer a finite number."""
 
 
+class TrainingStuck(Exception):
+    """The training loss has not left that of guessing, and trainer.stop_if_stuck is set."""
+
+
 def run(config: Config, run_id: str) -> dict[str, Any]:
     """Carry out one run in its folder, or go on with it; returns what `result.json` holds.
 
@@ -41,6 +46,7 @@ def run(config: Config, run_id: str) -> dict[str, Any]:
         SweepError: a mistake of the user's that only the data could show.
         Interrupted: the process was asked to stop; a checkpoint is saved.
         TrainingDiverged: the loss is not finite.
+        TrainingStuck: the loss has not moved, and trainer.stop_if_stuck is set.
     """
     device = effective_device(config.trainer.device)
     folder = RunFolder(Path(config.paths.runs) / run_id)
@@ -50,7 +56,7 @@ def run(config: Config, run_id: str) -> dict[str, Any]:
             with _stop_on_signal() as stop:
                 return _run(config, device, folder, claim, stop)
         except Interrupted:
-            logger.warning("run {} stopped; the same command goes on with it", run_id)
+            logger.warning("run {} stopped", run_id)
             raise
         except Exception:
             folder.failure.write_text(traceback.format_exc())
@@ -64,8 +70,7 @@ def _run(config: Config, device: torch.device, folder: RunFolder, claim: Claim, 
     folder.write_config(plain(config))
     parameters = sum(value.numel() for value in job.trainer.net.parameters())
     logger.info(
-        "run {} in {}: {:,} parameters, {:,} training images in {} classes, on {} in {}",
-        folder.run_id,
+        "{}: {:,} parameters, {:,} training images in {} classes, {}, {}",
         folder.path,
         parameters,
         len(job.parts.train),
@@ -121,6 +126,8 @@ def _train(
         done_before = step.epoch * step.of
         narrator.step(step, config.trainer.batch_size, done_before=done_before)
         claim.beat(epoch=step.epoch, step=done_before + step.number + 1, steps=config.trainer.epochs * step.of)
+        if trainer.steps_done == config.trainer.stuck_after_steps:
+            _look_whether_stuck(config, job)
         if step.ends_epoch:
             rows.append(_epoch_row(config, job, claim))
             folder.write_metrics(rows)
@@ -135,6 +142,27 @@ def _train(
             saved = time.monotonic()
         if stopping:
             raise Interrupted(f"run {folder.run_id} stopped; the same command goes on with it")
+
+
+def _look_whether_stuck(config: Config, job: Assembly) -> None:
+    """Tell, or stop, if the loss has not left that of guessing (paper.md §3.1)."""
+    loss = job.trainer.recent_loss()
+    if not is_stuck(loss, job.classes):
+        return
+    causes = [f"optim.learning_rate={config.optim.learning_rate:g}"]
+    if config.data.input_divisor > 1 and not config.model.init.follow_input:
+        causes.insert(0, f"inputs divided by {config.data.input_divisor:g} (set model.init.follow_input=true)")
+    if config.model.init.rule == "normal" and config.model.init.conv_std[2] < 0.03:
+        causes.insert(0, "initial weights too small in conv3 to conv5 (choose model/init=released_code)")
+    if config.model.bias.value >= 1:
+        causes.append("initial biases of 1 (choose model/bias=tenth)")
+    message = (
+        f"not learning: after {job.trainer.steps_done} steps the training loss is {loss:.3f}, that of guessing is "
+        f"ln({job.classes}) = {math.log(job.classes):.3f}. Likely: {', or '.join(causes)}"
+    )
+    if config.trainer.stop_if_stuck:
+        raise TrainingStuck(message)
+    logger.warning("{}", message)
 
 
 def _epoch_row(config: Config, job: Assembly, claim: Claim) -> dict[str, Any]:
@@ -191,6 +219,7 @@ def _result(
         ),
         "views": views_of(meta.stored_px, data.crop_px, config.eval.mirrored_views).count,
         "last_epoch": last,
+        "steps_to_threshold": job.trainer.to_threshold.step,
         "errors": errors,
         "effective": {
             "device": job.device.type,
@@ -257,6 +286,8 @@ def _stop_on_signal() -> Iterator[Stop]:
         before.clear()
     try:
         yield lambda: bool(asked)
+    except Interrupted:
+        raise
     except KeyboardInterrupt as second:
         raise Interrupted("stopped at once; the same command goes on from the last checkpoint") from second
     finally:

@@ -52,7 +52,7 @@ class Narrator:
             leave=False,
             dynamic_ncols=True,
             disable=not (bar and sys.stderr.isatty()),
-            bar_format="{desc} {percentage:3.0f}% |{bar}| {postfix} {elapsed}<{remaining}",
+            bar_format="{desc} |{bar}| {percentage:3.0f} %, {elapsed} gone, {remaining} left",
         )
         self.rates: list[float] = []
         self._began = time.monotonic()
@@ -64,7 +64,7 @@ class Narrator:
         if self.bar.total is None:
             self.bar.total = self.epochs * step.of
             self.bar.initial = self.bar.n = done_before + step.number
-        self.bar.set_postfix_str(f"epoch {step.epoch + 1}/{self.epochs}", refresh=False)
+        self.bar.set_description_str(f"{self.folder.run_id} epoch {step.epoch + 1}/{self.epochs}", refresh=False)
         self.bar.update(1)
 
     def epoch(self, row: dict[str, Any]) -> None:

@@ -21,17 +21,17 @@ def build_optimizer(net: nn.Module, config: OptimConfig, decay: WeightDecayConfi
     """
     groups: list[dict[str, Any]] = []
     for conv1 in (False, True):
-        for kind in ("weight", "bias"):
+        for role in ("weight", "bias"):
             chosen = [
                 value
                 for name, value in net.named_parameters()
-                if name.startswith("conv1.") == conv1 and name.endswith(kind)
+                if name.startswith("conv1.") == conv1 and name.endswith(role)
             ]
-            rate = config.learning_rate * (config.bias_learning_rate_factor if kind == "bias" else 1.0)
+            rate = config.learning_rate * (config.bias_learning_rate_factor if role == "bias" else 1.0)
             if not chosen:
                 continue
             group = {"params": chosen, "lr": rate, "base_lr": rate, "conv1": conv1}
-            groups.append(group | {"weight_decay": decay.weights if kind == "weight" else decay.biases})
+            groups.append(group | {"weight_decay": decay.weights if role == "weight" else decay.biases})
     if config.name == "sgd":
         return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
     kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW

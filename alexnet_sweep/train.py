@@ -4,6 +4,7 @@
 them; a trainer restored from `state` goes on as if it had never stopped.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from alexnet_sweep.metrics import TOP
 from alexnet_sweep.model.layers import set_step
 from alexnet_sweep.optim import set_learning_rate_factors
 from alexnet_sweep.schedule import Schedule
+from alexnet_sweep.speed import STUCK_WINDOW_STEPS, StepsToThreshold
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -69,6 +71,8 @@ class Trainer:
         self.config, self.optim, self.device, self.classes = config, optim, device, classes
         self.precision = effective_precision(config.precision, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
+        self.to_threshold = StepsToThreshold(config.threshold_train_error, config.threshold_images)
+        self._recent: deque[Tensor] = deque(maxlen=STUCK_WINDOW_STEPS)  # losses
         self.epoch = 0
         self.next_step = 0  # within the epoch
         self._clear_sums()
@@ -98,6 +102,7 @@ class Trainer:
 
     def close_epoch(self) -> None:
         """Move on to the next epoch."""
+        self.to_threshold.add(torch.stack(self._wrong).tolist(), self._counts)
         self.epoch, self.next_step = self.epoch + 1, 0
         self._clear_sums()
 
@@ -112,12 +117,21 @@ class Trainer:
         )
 
     @property
+    def steps_done(self) -> int:
+        """In all epochs so far."""
+        return self.epoch * self.batches.steps + self.next_step
+
+    def recent_loss(self) -> float:
+        """Mean training loss of the last steps, nats; waits for the device."""
+        return float(torch.stack(list(self._recent)).double().mean())
+
+    @property
     def learning_rate(self) -> float:
         """Of the weights (but conv1's), in the running epoch."""
         return float(self.optimizer.param_groups[0]["lr"])
 
     def _train_on(self, inputs: Tensor, labels: Tensor) -> None:
-        set_step(self.net, self.epoch * self.batches.steps + self.next_step)
+        set_step(self.net, self.steps_done)
         self.optimizer.zero_grad(set_to_none=True)
         logits = self.forward(inputs).float()
         loss = F.cross_entropy(logits, labels)
@@ -137,12 +151,17 @@ class Trainer:
         ranks = logits.shape[1] - behind.sum(1)
         self._images += len(labels)
         self._loss += loss.to(self._loss.dtype) * len(labels)
-        self._top1 += (ranks >= 1).sum()
+        self._wrong.append((ranks >= 1).sum())
+        self._counts.append(len(labels))
+        self._recent.append(loss)
+        self._top1 += self._wrong[-1]
         self._top5 += (ranks >= TOP).sum()
 
     def _clear_sums(self) -> None:
         real = torch.float32 if self.device.type == "mps" else torch.float64  # MPS has no float64
         self._images = 0
+        self._wrong: list[Tensor] = []  # of each step of the epoch
+        self._counts: list[int] = []
         self._loss = torch.zeros((), dtype=real, device=self.device)
         self._top1 = torch.zeros((), dtype=torch.int64, device=self.device)
         self._top5 = torch.zeros((), dtype=torch.int64, device=self.device)
@@ -162,6 +181,10 @@ class Trainer:
             "scaler": self.scaler.state_dict(),
             "images": self._images,
             "sums": [self._loss, self._top1, self._top5],
+            "wrong": list(self._wrong),
+            "counts": list(self._counts),
+            "recent": list(self._recent),
+            "to_threshold": self.to_threshold.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -172,4 +195,8 @@ class Trainer:
         self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.next_step = state["epoch"], state["next_step"]
         self._images = state["images"]
+        self._wrong = [value.to(self.device) for value in state["wrong"]]
+        self._counts = list(state["counts"])
+        self._recent = deque((value.to(self.device) for value in state["recent"]), maxlen=STUCK_WINDOW_STEPS)
+        self.to_threshold.restore(state["to_threshold"])
         self._loss, self._top1, self._top5 = (value.to(self.device) for value in state["sums"])

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "alexnet_sweep"
 
 # A module may import modules of lower layers, and its neighbours only where `ALLOWED_BESIDE` says so.
 LAYERS = [
-    {"errors", "groups", "machine", "streams", "terminal"},
+    {"errors", "groups", "machine", "speed", "streams", "terminal"},
     {"config", "files"},
     {
         "identity",

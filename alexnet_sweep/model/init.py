@@ -13,7 +13,7 @@ from alexnet_sweep.streams import stream_seed
 def weight_std(model: ModelConfig, layer: Layer, classes: int, input_divisor: float) -> float:
     """Standard deviation of a layer's initial weights.
 
-    `normal` takes the configured value; where inputs are divided by s, conv1's is multiplied by s, so
+    `normal` takes the configured value; where inputs are divided by s, conv1's follows (`follow_input`), so
     that the net computes the same function at step 0. With `keep_gain`, a layer of fewer inputs than
     at full size gets a larger one in proportion to the root, so that signals pass through a small net
     as through the big one; at full size it changes nothing. `he` is sqrt(2 / fan-in).
@@ -22,7 +22,7 @@ def weight_std(model: ModelConfig, layer: Layer, classes: int, input_divisor: fl
         return math.sqrt(2.0 / layer.fan_in)
     kind, number = layer.name[:-1], int(layer.name[-1])
     std = model.init.conv_std[number - 1] if kind == "conv" else model.init.fc_std[number - 6]
-    if layer.name == "conv1":
+    if layer.name == "conv1" and model.init.follow_input:
         std *= input_divisor
     if model.init.keep_gain:
         big = {other.name: other for other in full_size(model, classes)}
