@@ -68,7 +68,7 @@ def conduct(jobs: Sequence[Sequence[str]], *, swept: Sequence[str], compose: Com
     given_up = {decision.run_id for decision in decisions if decision.action is Action.GIVEN_UP}
     failed = _undone(runs, [run for run in study.runs if run.run_id in chosen | given_up])
     if failed:
-        raise RunsFailed(f"{len(failed)} of {len(study.runs)} runs failed: {'; '.join(failed)}")
+        raise RunsFailed(f"{len(failed)} of {len(study.runs)} runs are not done: {'; '.join(failed)}")
     return returns
 
 
@@ -82,11 +82,14 @@ def _batches(wanted: list[PlannedRun], on_failure: str) -> list[list[PlannedRun]
 def _undone(runs: Path, wanted: Sequence[PlannedRun]) -> list[str]:
     """Runs without a result, each with its reason."""
     folders = [RunFolder(runs / run.run_id) for run in wanted]
-    return [
-        f"{folder.run_id} ({folder.read_status().get('reason') or 'no reason recorded'})"
-        for folder in folders
-        if folder.read_result() is None
-    ]
+    return [f"{folder.run_id} ({_reason(folder)})" for folder in folders if folder.read_result() is None]
+
+
+def _reason(folder: RunFolder) -> str:
+    owner = folder.alive_elsewhere()
+    if owner is not None:
+        return f"in use by {owner}"
+    return str(folder.read_status().get("reason") or "no reason recorded")
 
 
 def command() -> str:

@@ -107,7 +107,7 @@ def test_a_failed_run_does_not_stop_the_others_and_is_reported(main: Main, capsy
     assert main(*grid) == 1
     printed = capsys.readouterr()
     assert "1 of 2 runs done (1 failed)" in printed.out
-    assert "1 of 2 runs failed" in printed.err and "TrainingDiverged" in printed.err
+    assert "1 of 2 runs are not done" in printed.err and "TrainingDiverged" in printed.err
     (failed,) = [folder for folder in folders() if folder.read_result() is None]
     assert failed.read_status()["state"] == "failed" and "Traceback" in failed.failure.read_text()
     # It is tried once more (sweep.retries=1), then left alone until asked for.
