@@ -47,9 +47,10 @@ def _hydra(arguments: list[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     from alexnet_sweep.cli import launch
     from alexnet_sweep.errors import RunsFailed
-    from alexnet_sweep.mistakes import explain, is_users
+    from alexnet_sweep.mistakes import explain, is_users, refuse_unknown_flags
 
     try:
+        refuse_unknown_flags(arguments)
         launch()
     except RunsFailed as error:
         print(error, file=sys.stderr)

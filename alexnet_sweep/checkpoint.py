@@ -16,15 +16,15 @@ from alexnet_sweep.train import Trainer
 FORMAT = 1
 
 
-def save(path: Path, trainer: Trainer, rows: list[dict[str, Any]]) -> None:
-    """Write the state of `trainer` and the finished epochs' rows of metrics."""
-    state = {"format": FORMAT, "trainer": trainer.state(), "rows": rows}
+def save(path: Path, trainer: Trainer, history: dict[str, Any]) -> None:
+    """Write the state of `trainer` and what its caller remembers of the run so far (plain values)."""
+    state = {"format": FORMAT, "trainer": trainer.state(), "history": history}
     with whole_file(path) as stream:
         torch.save(state, stream)
 
 
-def restore(path: Path, trainer: Trainer) -> list[dict[str, Any]]:
-    """Put `trainer` where the checkpoint left off; returns the finished epochs' rows.
+def restore(path: Path, trainer: Trainer) -> dict[str, Any]:
+    """Put `trainer` where the checkpoint left off; returns the history saved with it.
 
     Raises:
         FolderError: where the file is damaged or of another format.
@@ -34,7 +34,7 @@ def restore(path: Path, trainer: Trainer) -> list[dict[str, Any]]:
         if state["format"] != FORMAT:
             raise ValueError(f"format {state['format']}, not {FORMAT}")
         trainer.restore(state["trainer"])
-        return list(state["rows"])
+        return dict(state["history"])
     except Exception as error:  # a damaged file can fail anywhere in the unpickler
         reason = " ".join(str(error).split())[:200]
         raise FolderError(

@@ -33,10 +33,11 @@ def launch() -> None:
 
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")
 def _task(composed: DictConfig) -> dict[str, Any] | None:
+    in_a_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
-        return run_one(typed(composed))
+        return run_one(typed(composed), in_a_sweep=in_a_sweep)
     except Exception as error:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
+        if in_a_sweep:
             raise
         _raised.append(error)  # raised again once Hydra has ended: it prints a line of its own about errors
         return None
@@ -55,7 +56,7 @@ def typed(composed: DictConfig) -> Config:
     return config
 
 
-def run_one(config: Config) -> dict[str, Any]:
+def run_one(config: Config, *, in_a_sweep: bool = False) -> dict[str, Any]:
     """Train the composed run, go on with it, or say that it is done; returns its result.
 
     Raises:
@@ -63,12 +64,14 @@ def run_one(config: Config) -> dict[str, Any]:
     """
     from alexnet_sweep.errors import FolderError
     from alexnet_sweep.identity import run_id, source_hash
-    from alexnet_sweep.ledger import Action, decide
+    from alexnet_sweep.ledger import TO_TRAIN, Action, check_retrain, decide
     from alexnet_sweep.precheck import DataFacts
     from alexnet_sweep.store import RunFolder
 
     facts = DataFacts()
     name = run_id(config, facts.fingerprint(config))
+    if not in_a_sweep:  # a sweep has checked it against all its runs
+        check_retrain(config.sweep, {name})
     folder = RunFolder(Path(config.paths.runs) / name)
     decision = decide(folder, config.sweep, source_hash())
     if decision.action is Action.DONE:
@@ -78,12 +81,21 @@ def run_one(config: Config) -> dict[str, Any]:
         print(f"run {name} is done: test error {error:.2%} (centre view); sweep.retrain={name} trains it again")
         return result
     if decision.action in (Action.STALE, Action.GIVEN_UP):
-        raise FolderError(f"run {name}: {decision.why}; sweep.retrain={name} trains it again")
+        raise FolderError(f"run {name}: {decision.why}; sweep.stale=retrain or sweep.retrain={name} trains it again")
     if decision.action is Action.ALIVE:
         raise FolderError(f"run {name}: {decision.why}; wait for it, or stop it first")
     facts.check(config)
-    if decision.clear:
-        folder.clear()
+    from alexnet_sweep.assemble import effective_device
     from alexnet_sweep.job import run
 
-    return run(config, name)
+    effective_device(config.trainer.device)  # refused before anything is written
+    facts.pack(config)
+
+    def admit() -> bool:
+        """Decide again, now that nobody else can claim the run: whether what it has recorded goes."""
+        again = decide(folder, config.sweep, source_hash())
+        if again.action not in TO_TRAIN:
+            raise FolderError(f"run {name}: {again.why} by now; start again")
+        return again.clear
+
+    return run(config, name, admit)

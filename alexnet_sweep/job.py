@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,19 @@ class TrainingStuck(Exception):
     """The training loss has not left that of guessing, and trainer.stop_if_stuck is set."""
 
 
-def run(config: Config, run_id: str) -> dict[str, Any]:
+@dataclass
+class History:
+    """What a run remembers over all its attempts: rows of metrics, time spent, settings it was trained with."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+    settings: list[dict[str, Any]] = field(default_factory=list)  # different ones, in order
+
+
+def run(config: Config, run_id: str, admit: Callable[[], bool] = lambda: False) -> dict[str, Any]:
     """Carry out one run in its folder, or go on with it; returns what `result.json` holds.
+
+    `admit` is asked when the run is claimed: see `RunFolder.claimed`.
 
     Raises:
         SweepError: a mistake of the user's that only the data could show.
@@ -50,7 +62,8 @@ def run(config: Config, run_id: str) -> dict[str, Any]:
     """
     device = effective_device(config.trainer.device)
     folder = RunFolder(Path(config.paths.runs) / run_id)
-    with folder.claimed(config.trainer.epochs) as claim, logging_to(folder), _backend(config):
+    claimed = folder.claimed(config.trainer.epochs, source_hash(), admit)
+    with claimed as claim, logging_to(folder), _backend(config):
         folder.failure.unlink(missing_ok=True)
         try:
             with _stop_on_signal() as stop:
@@ -78,13 +91,17 @@ def _run(config: Config, device: torch.device, folder: RunFolder, claim: Claim, 
         job.device,
         job.trainer.precision,
     )
-    rows: list[dict[str, Any]] = []
+    history = History()
     if folder.checkpoint.is_file():
-        rows = checkpoint.restore(folder.checkpoint, job.trainer)
+        history = History(**checkpoint.restore(folder.checkpoint, job.trainer))
         logger.info("resumed at epoch {}, step {}", job.trainer.epoch + 1, job.trainer.next_step)
+    settings = _effective(job)
+    if settings not in history.settings:
+        history.settings.append(settings)
+    before = history.seconds
     narrator = Narrator(folder, epochs=config.trainer.epochs, bar=config.trainer.progress)
     try:
-        _train(config, folder, claim, job, rows, narrator, stop)
+        _train(config, folder, claim, job, history, narrator, stop)
     finally:
         narrator.close()
     errors, table = final_outcome(job, config.eval, claim.beat)
@@ -94,13 +111,13 @@ def _run(config: Config, device: torch.device, folder: RunFolder, claim: Claim, 
         provenance.machine_facts()
         | {
             "device": device_name(job.device),
-            "wall_seconds": round(time.monotonic() - began, 1),
+            "wall_seconds": round(before + time.monotonic() - began, 1),
             "images_per_second": round(statistics.median(narrator.rates), 1) if narrator.rates else None,
             "attempts": claim.attempts,
             "peak_memory_bytes": provenance.peak_memory_bytes(),
         }
     )
-    result = _result(config, job, parameters, rows[-1], errors)
+    result = _result(config, job, parameters, history, errors)
     folder.write_result(result)
     if config.checkpoint.keep != "full":
         folder.checkpoint.unlink(missing_ok=True)
@@ -116,15 +133,15 @@ def _train(
     folder: RunFolder,
     claim: Claim,
     job: Assembly,
-    rows: list[dict[str, Any]],
+    history: History,
     narrator: Narrator,
     stop: Stop,
 ) -> None:
     """Train to the last epoch, saving as configured; appends a row of metrics for every epoch."""
-    trainer, saved = job.trainer, time.monotonic()
+    trainer, rows, saved = job.trainer, history.rows, time.monotonic()
     for step in trainer.steps():
         done_before = step.epoch * step.of
-        narrator.step(step, config.trainer.batch_size, done_before=done_before)
+        narrator.step(step, done_before=done_before)
         claim.beat(epoch=step.epoch, step=done_before + step.number + 1, steps=config.trainer.epochs * step.of)
         if trainer.steps_done == config.trainer.stuck_after_steps:
             _look_whether_stuck(config, job)
@@ -138,8 +155,9 @@ def _train(
             due = time.monotonic() - saved >= 60 * config.checkpoint.every_minutes
         stopping = stop()
         if due or stopping:
-            checkpoint.save(folder.checkpoint, trainer, rows)
+            history.seconds += time.monotonic() - saved
             saved = time.monotonic()
+            checkpoint.save(folder.checkpoint, trainer, vars(history))
         if stopping:
             raise Interrupted(f"run {folder.run_id} stopped; the same command goes on with it")
 
@@ -197,7 +215,7 @@ def _result(
     config: Config,
     job: Assembly,
     parameters: int,
-    last: dict[str, Any],
+    history: History,
     errors: dict[str, dict[str, dict[str, Any]]],
 ) -> dict[str, Any]:
     meta, data = job.packed.meta, config.data
@@ -218,16 +236,22 @@ def _result(
             layer.multiply_accumulates for layer in plan_layers(config.model, data.crop_px, job.classes)
         ),
         "views": views_of(meta.stored_px, data.crop_px, config.eval.mirrored_views).count,
-        "last_epoch": last,
+        "last_epoch": history.rows[-1],
         "steps_to_threshold": job.trainer.to_threshold.step,
         "errors": errors,
-        "effective": {
-            "device": job.device.type,
-            "precision": job.trainer.precision,
-            "cpu_threads": torch.get_num_threads(),
-            "versions": provenance.versions(),
-        },
+        "effective": history.settings[-1],
+        "earlier_effective": history.settings[:-1],
         "source_hash": source_hash(),
+    }
+
+
+def _effective(job: Assembly) -> dict[str, Any]:
+    """Settings that `auto` and the machine decide, and that can move results."""
+    return {
+        "device": job.device.type,
+        "precision": job.trainer.precision,
+        "cpu_threads": torch.get_num_threads(),
+        "versions": provenance.versions(),
     }
 
 

@@ -40,9 +40,11 @@ def decide(folder: RunFolder, sweep: SweepConfig, source_hash: str) -> Decision:
     owner = folder.alive_elsewhere()
     if owner is not None:
         return Decision(name, Action.ALIVE, f"in use by {owner}")
-    if retrain == name:
+    status = folder.read_status()
+    # An interrupted run is gone on with: this may be the retraining itself, stopped and started again.
+    if retrain == name and (folder.result.exists() or status.get("state") == FAILED):
         return Decision(name, Action.RUN, "sweep.retrain names it", clear=True)
-    result, status = folder.read_result(), folder.read_status()
+    result = folder.read_result()
     if result is not None:
         if result["source_hash"] == source_hash or sweep.stale == "keep":
             return Decision(name, Action.DONE, "has a result")
@@ -57,8 +59,26 @@ def decide(folder: RunFolder, sweep: SweepConfig, source_hash: str) -> Decision:
             return Decision(name, Action.GIVEN_UP, f"failed {failures}×: {status.get('reason')}")
         return Decision(name, Action.RUN, f"failed {failures}×, tried again", clear=True)
     if folder.checkpoint.is_file():
+        older = status.get("source_hash") not in (None, source_hash)
+        if older and sweep.stale == "stop":
+            return Decision(name, Action.STALE, "its checkpoint is of older training code")
+        if older and sweep.stale == "retrain":
+            return Decision(name, Action.RUN, "its checkpoint is of older training code", clear=True)
         return Decision(name, Action.RESUME, f"stopped in epoch {status.get('epoch', 0) + 1}")
     return Decision(name, Action.RUN, "new" if not status else "stopped before its first checkpoint")
+
+
+def check_retrain(sweep: SweepConfig, known: set[str]) -> None:
+    """Refuse a sweep.retrain that names none of the runs at hand.
+
+    Raises:
+        ConfigError: with those there are.
+    """
+    if sweep.retrain not in (None, FAILED) and sweep.retrain not in known:
+        raise ConfigError(
+            f"sweep.retrain={sweep.retrain}: no run of this study; allowed: failed, or one of "
+            f"{', '.join(sorted(known))}"
+        )
 
 
 def decide_all(runs: Sequence[PlannedRun], runs_folder: Path, sweep: SweepConfig, source_hash: str) -> list[Decision]:
@@ -68,12 +88,7 @@ def decide_all(runs: Sequence[PlannedRun], runs_folder: Path, sweep: SweepConfig
         SweepError: where results of older training code would be mixed with new ones.
         ConfigError: where sweep.retrain names no run of the study.
     """
-    known = {run.run_id for run in runs}
-    if sweep.retrain not in (None, FAILED) and sweep.retrain not in known:
-        raise ConfigError(
-            f"sweep.retrain={sweep.retrain}: no run of this study; allowed: failed, or one of "
-            f"{', '.join(sorted(known))}"
-        )
+    check_retrain(sweep, {run.run_id for run in runs})
     decisions = [decide(RunFolder(runs_folder / run.run_id), sweep, source_hash) for run in runs]
     stale = [decision.run_id for decision in decisions if decision.action is Action.STALE]
     if stale:

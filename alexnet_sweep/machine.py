@@ -33,3 +33,8 @@ def started(process: int) -> float | None:
         return float(psutil.Process(process).create_time())
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return None
+
+
+def memory_bytes() -> int:
+    """Of the whole machine."""
+    return int(psutil.virtual_memory().total)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
+from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -55,6 +56,23 @@ def explain(error: Exception, arguments: Sequence[str]) -> str:
     return _shortened(_flattened(error))
 
 
+def refuse_unknown_flags(arguments: Sequence[str]) -> None:
+    """Refuse what Hydra's own parser of flags would refuse, in one line instead of its whole usage.
+
+    Raises:
+        ConfigError: what the parser says, and the nearest flag there is.
+    """
+    parser = get_args_parser()
+
+    def refuse(message: str) -> typing.NoReturn:
+        flags = [flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")]
+        wrong = next((word for word in arguments if word.startswith("-") and word not in flags), "")
+        raise ConfigError(f"{message}.{nearest(wrong, flags) if wrong else ''} --help lists what there is")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    parser.parse_args(list(arguments))
+
+
 def refuse_unknown_keys(composed: DictConfig) -> None:
     """Refuse keys that `+key=value` put beside the schema's: they would change nothing.
 
@@ -93,15 +111,21 @@ def _about(argument: str, message: str) -> str | None:
     key, equals, value = argument.lstrip("+~").partition("=")
     if not equals:
         return None
+    if not key:
+        return f"'{argument}': no key; write KEY=VALUE"
     if "Ambiguous value" in message and f"'{argument}'" in message:
         return f"{argument}: several values; add -m to sweep over them, or write a list as {key}=[{value}]"
     groups = options()
+    parents = {group.split("/")[0] for group in groups if "/" in group}
+    if "Config group override must be" in message and (key in groups or key in parents):
+        have = groups.get(key) or sorted(group for group in groups if group.startswith(f"{key}/"))
+        return f"{argument}: not an option; have: {', '.join(have)}"
     if key in groups:
         return _about_options(key, value, groups[key], message)
     keys = dict(_keys())
     if key in keys:
         return _about_value(argument, key, keys[key], message)
-    if key == "hydra" or key.startswith(("hydra.", "hydra/")) or not key:
+    if key == "hydra" or key.startswith(("hydra.", "hydra/")) or "@" in key:
         return None
     inner = {name.rsplit(".", 1)[0] for name in keys if "." in name}
     if key in inner and f"override {argument}" in message:

@@ -58,9 +58,9 @@ class Narrator:
         self._began = time.monotonic()
         self._images = 0
 
-    def step(self, step: Step, images: int, *, done_before: int) -> None:
+    def step(self, step: Step, *, done_before: int) -> None:
         """After a training step; `done_before` is the number of steps of earlier epochs."""
-        self._images += images
+        self._images += step.images
         if self.bar.total is None:
             self.bar.total = self.epochs * step.of
             self.bar.initial = self.bar.n = done_before + step.number

@@ -1,11 +1,18 @@
 """What can be known to be wrong with a run before anything is written or trained. Imports no torch."""
 
+import sys
 from pathlib import Path
 
+from tqdm import tqdm
+
 from alexnet_sweep.config import Config, check
-from alexnet_sweep.data.pack import Meta, describe, fingerprint
+from alexnet_sweep.data.pack import Meta, describe, fingerprint, open_packed
 from alexnet_sweep.data.splits import check_sizes
+from alexnet_sweep.errors import ConfigError
+from alexnet_sweep.machine import memory_bytes
 from alexnet_sweep.model.plan import plan_layers
+
+BYTES_A_PARAMETER = 12  # value, gradient and velocity in fp32
 
 
 class DataFacts:
@@ -41,4 +48,25 @@ class DataFacts:
         check(config)
         meta = self._meta(config)
         check_sizes(config, meta.counts)
-        plan_layers(config.model, config.data.crop_px, len(meta.class_names))
+        layers = plan_layers(config.model, config.data.crop_px, len(meta.class_names))
+        parameters = sum(layer.parameters for layer in layers)
+        needed, there = parameters * BYTES_A_PARAMETER, memory_bytes()
+        if needed > there:
+            raise ConfigError(
+                f"model.width={config.model.width:g}: {parameters:.3g} parameters need {needed / 2**30:,.0f} GiB to "
+                f"train; this machine has {there / 2**30:,.0f} GiB. Lower it"
+            )
+
+    def pack(self, config: Config) -> None:
+        """Build the run's packed data set, if it is not there: an unreadable image stops a sweep before its first run.
+
+        Raises:
+            DataError: one line.
+        """
+        with tqdm(desc="packing", unit="image", file=sys.stderr, leave=False, disable=not sys.stderr.isatty()) as bar:
+
+            def progress(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            open_packed(config.data, Path(config.paths.store), progress)

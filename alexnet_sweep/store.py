@@ -12,7 +12,7 @@ import io
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,19 +166,32 @@ class RunFolder:
         return owner if started is not None and abs(started - noted) < 1.0 else None
 
     @contextmanager
-    def claimed(self, total_epochs: int) -> Iterator["Claim"]:
+    def claimed(
+        self, total_epochs: int, source_hash: str | None = None, admit: Callable[[], bool] = lambda: False
+    ) -> Iterator["Claim"]:
         """This process runs this run until the block ends, which leaves a state other than `running`.
 
+        `admit` is asked once nobody else can claim the run: it raises, or says whether earlier results go.
+
         Raises:
-            FolderError: where another live process has it.
+            FolderError: where another live process has it, or the folder cannot be written.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FolderError(
+                f"{self.path}: cannot be created ({error.strerror}); set paths.runs to a folder that can be written"
+            ) from error
         with filelock.FileLock(self.path / ".lock", timeout=30):  # only while claiming
             owner = self.alive_elsewhere()
             if owner is not None:
                 raise FolderError(f"{self.path}: in use by {owner}; wait for it, or stop it first")
+            if admit():
+                self.clear()
             before = self.read_status()
-            claim = Claim(self, int(before.get("attempts", 0)) + 1, int(before.get("failures", 0)), total_epochs)
+            claim = Claim(
+                self, int(before.get("attempts", 0)) + 1, int(before.get("failures", 0)), total_epochs, source_hash
+            )
             claim.beat(force=True)
         try:
             yield claim
@@ -202,8 +215,10 @@ class Claim:
 
     EVERY_SECONDS = 5.0
 
-    def __init__(self, folder: RunFolder, attempts: int, failures: int, total_epochs: int) -> None:
-        self.folder, self.attempts, self.failures = folder, attempts, failures
+    def __init__(
+        self, folder: RunFolder, attempts: int, failures: int, total_epochs: int, source_hash: str | None = None
+    ) -> None:
+        self.folder, self.attempts, self.failures, self.source_hash = folder, attempts, failures, source_hash
         self.progress: dict[str, Any] = {"epoch": 0, "epochs": total_epochs}
         self.started = time.time()
         self._last = 0.0
@@ -233,6 +248,7 @@ class Claim:
                 "slurm_job": os.environ.get("SLURM_JOB_ID"),
                 "attempts": self.attempts,
                 "failures": self.failures,
+                "source_hash": self.source_hash,
                 **self.progress,
             },
         )

@@ -11,7 +11,7 @@ from loguru import logger
 from alexnet_sweep.config import Config
 from alexnet_sweep.errors import Interrupted, RunsFailed
 from alexnet_sweep.identity import source_hash
-from alexnet_sweep.ledger import TO_TRAIN, Action, decide_all, summary
+from alexnet_sweep.ledger import TO_TRAIN, decide_all, summary
 from alexnet_sweep.precheck import DataFacts
 from alexnet_sweep.report import write_report
 from alexnet_sweep.store import RunFolder, study_folder
@@ -25,7 +25,7 @@ def conduct(jobs: Sequence[Sequence[str]], *, swept: Sequence[str], compose: Com
 
     Raises:
         SweepError: before anything is written or launched.
-        RunsFailed: after the report, where runs failed.
+        RunsFailed: after the report, where a run has no result: it failed, or is running elsewhere.
         Interrupted: after the report, where the user asked to stop.
     """
     facts, settings = DataFacts(), compose(jobs[0])
@@ -44,13 +44,12 @@ def conduct(jobs: Sequence[Sequence[str]], *, swept: Sequence[str], compose: Com
         max_runs=settings.sweep.max_runs,
     )
     decisions = decide_all(study.runs, runs, settings.sweep, source_hash())
-    study_folder(runs, study.name).write_plan(study.as_plan() | {"command": command(), "source_hash": source_hash()})
-    logger.info("study {}: {}", study.name, summary(decisions))
-    for decision in decisions:
-        if decision.clear:
-            RunFolder(runs / decision.run_id).clear()
     chosen = {decision.run_id for decision in decisions if decision.action in TO_TRAIN}
     wanted = [run for run in study.runs if run.run_id in chosen]
+    for run in wanted:
+        facts.pack(run.config)
+    study_folder(runs, study.name).write_plan(study.as_plan() | {"command": command(), "source_hash": source_hash()})
+    logger.info("study {}: {}", study.name, summary(decisions))
     returns: list[Any] = []
     stopped = None
     try:
@@ -65,10 +64,9 @@ def conduct(jobs: Sequence[Sequence[str]], *, swept: Sequence[str], compose: Com
     logger.info("report: {}", report.path)
     if stopped is not None:
         raise Interrupted("stopped; the same command goes on from here") from stopped
-    given_up = {decision.run_id for decision in decisions if decision.action is Action.GIVEN_UP}
-    failed = _undone(runs, [run for run in study.runs if run.run_id in chosen | given_up])
-    if failed:
-        raise RunsFailed(f"{len(failed)} of {len(study.runs)} runs are not done: {'; '.join(failed)}")
+    undone = _undone(runs, study.runs)
+    if undone:
+        raise RunsFailed(f"{len(undone)} of {len(study.runs)} runs are not done: {'; '.join(undone)}")
     return returns
 
 

@@ -39,6 +39,7 @@ class Step:
     epoch: int
     number: int  # within the epoch
     of: int
+    images: int
     ends_epoch: bool
 
 
@@ -97,7 +98,7 @@ class Trainer:
             for inputs, labels in self.batches.epoch(self.epoch, self.next_step):
                 self._train_on(inputs, labels)
                 number, self.next_step = self.next_step, self.next_step + 1
-                yield Step(self.epoch, number, of, ends_epoch=self.next_step == of)
+                yield Step(self.epoch, number, of, len(labels), ends_epoch=self.next_step == of)
             assert self.next_step == 0, "close_epoch was not called"
 
     def close_epoch(self) -> None:

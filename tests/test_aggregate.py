@@ -55,6 +55,7 @@ def make_run(folder: RunFolder, ranks: list[int], classes: int = 10, threads: in
             "parameters": 1234,
             "source_hash": "s",
             "effective": {"device": "cpu", "cpu_threads": threads},
+            "earlier_effective": [],
             "data": {
                 "name": "hand",
                 "classes": classes,

@@ -21,7 +21,15 @@ BAD = [
     (["model.topology.kernels=[1,a]"], r"takes a list of whole numbers"),
     (["seed=null"], r"seed=null: wrong value"),
     (["model.lrn=3"], r"'model\.lrn' holds keys, not a value"),
-    (["model=3"], r"."),
+    (["model=3"], r"model=3: not an option; have: model/activation"),
+    (["model/lrn=null"], r"model/lrn=null: not an option; have: first_only, off, on"),
+    (["=3"], r"'=3': no key"),
+    (["--foo"], r"unrecognized arguments: --foo"),
+    (["--multirum"], r"Did you mean '--multirun'\?"),
+    (["sweep.retrain=abc"], r"sweep\.retrain=abc: no run of this study"),
+    (["model.width=1e6"], r"model\.width=1e\+06: .* parameters need .* GiB"),
+    (["paths.runs=/proc/x", "trainer.epochs=1"], r"cannot be created"),
+    (["data.test_fraction=0.5"], r"data\.test_fraction=0\.5: data=digits has a test set of its own"),
     (["trainer.epochs"], r"no value; write KEY=VALUE"),
     (["model.lrn.k=[1"], r"model\.lrn\.k=\[1: cannot be read as an override"),
     (["trainer.epochs=${nope}"], r"trainer\.epochs"),
@@ -100,7 +108,7 @@ def test_report_of_an_unknown_study_exits_with_2(main: Main, capsys: pytest.Capt
 
 
 def test_a_bug_keeps_its_traceback(main: Main, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(config: object) -> None:
+    def broken(config: object, *, in_a_sweep: bool) -> None:
         raise ZeroDivisionError("ours")
 
     monkeypatch.setattr("alexnet_sweep.cli.run_one", broken)

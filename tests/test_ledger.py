@@ -67,7 +67,7 @@ STATES = {
         False,
         "stopped in epoch 3",
     ),
-    "interrupted, named": ({**STOPPED, "checkpoint": True}, {"retrain": RUN}, Action.RUN, True, "names it"),
+    "interrupted, named": ({**STOPPED, "checkpoint": True}, {"retrain": RUN}, Action.RESUME, False, "stopped in epoch"),
     "checkpoint without a status": ({"checkpoint": True}, {}, Action.RESUME, False, "stopped in epoch 1"),
     "failed once": (FAILED_ONCE, {}, Action.RUN, True, "failed 1×, tried again"),
     "failed with a checkpoint": ({**FAILED_ONCE, "checkpoint": True}, {}, Action.RUN, True, "failed 1×, tried again"),
@@ -208,3 +208,20 @@ def decisions_of(*actions):
 )
 def test_a_summary_counts_the_actions(actions, text):
     assert summary(decisions_of(*actions)) == text
+
+
+@pytest.mark.parametrize(
+    ("stale", "action", "clear"),
+    [("stop", Action.STALE, False), ("keep", Action.RESUME, False), ("retrain", Action.RUN, True)],
+)
+def test_a_checkpoint_of_older_training_code_is_stale(tmp_path, stale, action, clear):
+    folder = RunFolder(tmp_path / RUN)
+    folder.path.mkdir()
+    folder.checkpoint.write_bytes(b"state")
+    folder.status.write_text(json.dumps({"state": "interrupted", "epoch": 2, "source_hash": OLDER_CODE}))
+    sweep = SweepConfig(stale=stale, retrain=None, retries=1, on_failure="continue", max_runs=9)
+    found = decide(folder, sweep, "today")
+    assert (found.action, found.clear) == (action, clear)
+
+
+OLDER_CODE = "0" * 12

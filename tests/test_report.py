@@ -1,5 +1,6 @@
 """The Markdown report: the right numbers, every run shown, the same bytes again."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,25 @@ def test_a_study_without_a_finished_run_still_has_a_report(tmp_path: Path) -> No
 
 def test_few_classes_are_said_instead_of_a_top5_column(tmp_path: Path) -> None:
     text = report_of(tmp_path, dict(RANKS), classes=3)
-    assert "No top-5 errors: the data set has 3 classes." in text and "Top-5" not in text
+    assert "No top-5 errors where the data set has 3 classes." in text and "Top-5" not in text
+
+
+def test_facts_that_differ_between_arms_are_all_told(tmp_path: Path) -> None:
+    make_study(tmp_path / "runs", dict(RANKS))
+    folder = RunFolder(tmp_path / "runs" / f"{2:012x}")
+    result = json.loads(folder.result.read_text())
+    folder.result.write_text(json.dumps(result | {"views": 5, "epochs": 9, "parameters": 2000}))
+    text = write_report("hand", tmp_path / "runs", tmp_path / "reports").text
+    assert "3 or 9 epochs" in text and "1,234 or 2,000 parameters" in text
+    assert "ten views" in text and "or five views" in text
+
+
+def test_a_run_resumed_under_other_settings_is_mixed(tmp_path: Path) -> None:
+    make_study(tmp_path / "runs", dict(RANKS))
+    folder = RunFolder(tmp_path / "runs" / f"{2:012x}")
+    result = json.loads(folder.result.read_text())
+    folder.result.write_text(json.dumps(result | {"earlier_effective": [{"device": "cuda", "cpu_threads": 1}]}))
+    assert "device: cpu and cuda" in write_report("hand", tmp_path / "runs", tmp_path / "reports").text
 
 
 def test_runs_made_with_different_settings_are_said_to_be_mixed(tmp_path: Path) -> None:

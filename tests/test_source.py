@@ -323,7 +323,10 @@ def test_a_missing_image_column_is_refused_with_the_nearest_one(photos, refusal)
 def test_images_outside_class_folders_are_refused_for_their_labels(tmp_path, refusal):
     (tmp_path / "flat").mkdir()
     plain_image().save(tmp_path / "flat" / "one.png")
-    assert refusal(folder(tmp_path / "flat", test_fraction=0.5)).startswith("data.label_column=label: ")
+    assert refusal(folder(tmp_path / "flat", test_fraction=0.5)).endswith(
+        "no classes; put the images of each class into a folder of its own, two classes at least, and none beside "
+        "these folders"
+    )
 
 
 @pytest.mark.parametrize("key", ["train_split", "test_split"])
@@ -419,10 +422,44 @@ def test_how_a_path_is_written_does_not_count(photos, monkeypatch):
     assert content_id(folder(photos)) == content_id(folder("photos")) == content_id(folder("./photos/"))
 
 
-def test_files_that_are_no_images_do_not_count(photos):
+def test_files_beside_the_images_count_since_they_may_hold_the_labels(photos):
+    metadata = photos / "train" / "metadata.csv"
+    metadata.write_text("file_name,label\nred/00.png,0\n")
     before = content_id(folder(photos))
-    (photos / "README.md").write_text("three colours")
+    metadata.write_text("file_name,label\nred/00.png,1\n")
+    assert content_id(folder(photos)) != before
+
+
+def test_hidden_files_do_not_count(photos):
+    before = content_id(folder(photos))
+    (photos / ".DS_Store").write_bytes(b"x")
     assert content_id(folder(photos)) == before
+
+
+@pytest.mark.parametrize("chosen", [{"test_split": "train"}, {"train_split": "validation"}])
+def test_a_split_that_is_trained_on_is_not_tested_on(photos, refusal, chosen):
+    assert "trains on that split" in refusal(folder(photos, **chosen))
+
+
+def test_a_test_fraction_beside_a_test_split_is_refused(photos, refusal):
+    assert "has a split validation to test on" in refusal(folder(photos, test_fraction=0.2))
+
+
+@pytest.mark.parametrize("name", ["validation", "valid", "val"])
+def test_the_validation_split_is_found_under_its_three_names(photos, tmp_path, name):
+    assert len(open_source(folder(photos, test_split=name), tmp_path).test.labels) == 18
+
+
+def test_an_absurd_label_is_refused_before_it_is_counted_up_to(tmp_path, refusal):
+    import datasets
+
+    images = [plain_image() for _ in range(3)]
+    columns = {"image": images, "label": [0, 1, 10**9]}
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
+    (tmp_path / "absurd").mkdir()
+    datasets.Dataset.from_dict(columns, features=features).to_parquet(tmp_path / "absurd" / "train.parquet")
+    line = refusal(folder(tmp_path / "absurd", test_fraction=0.5))
+    assert "has a label 1000000000 among 3 rows" in line
 
 
 def test_one_changed_byte_makes_another_data_set(photos):

@@ -140,4 +140,31 @@ def test_results_of_older_training_code_stop_a_start(
 def test_three_classes_have_no_top5(main: Main, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sizes = ("data.stored_px=32", "data.crop_px=27", "trainer.batch_size=8")
     assert main("-m", "model/lrn=on,off", "data=folder", f"data.path={photos}", *sizes, *SMALL) == 0
-    assert "No top-5 errors: the data set has 3 classes." in capsys.readouterr().out
+    assert "No top-5 errors where the data set has 3 classes." in capsys.readouterr().out
+
+
+def test_an_unreadable_image_stops_a_sweep_before_its_first_run(
+    main: Main, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "val/red/00.png").write_bytes(b"no image")
+    arguments = ("data=folder", f"data.path={photos}", "data.stored_px=32", "data.crop_px=27", "trainer.batch_size=8")
+    for mode in (["-m", "model/lrn=on,off"], []):
+        assert main(*mode, *arguments, *SMALL) == 2
+        printed = capsys.readouterr()
+        assert "val/red/00.png: cannot be read" in printed.err and len(printed.err.strip().splitlines()) == 1
+        assert list(Path().iterdir()) == []
+
+
+def test_a_run_that_goes_on_elsewhere_is_told_and_not_taken_for_done(
+    main: Main, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main("-m", "seed=0,1", *SMALL) == 0
+    busy = folders()[0]
+    busy.result.unlink()
+    status = json.loads(busy.status.read_text())
+    busy.status.write_text(json.dumps(status | {"state": "running", "host": "another-host", "process": 42}))
+    capsys.readouterr()
+    assert main("-m", "seed=0,1", *SMALL) == 1
+    printed = capsys.readouterr()
+    assert f"{busy.run_id} (in use by another-host process 42)" in printed.err
+    assert "1 of 2 runs done (1 running)" in printed.out

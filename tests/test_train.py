@@ -125,7 +125,7 @@ def test_a_restored_trainer_goes_on_bit_for_bit(micro, tmp_path, recipe, stop_af
     all_sums = train(whole)
     stopped = trainer_of(config)
     train(stopped, stop_after)
-    checkpoint.save(tmp_path / "checkpoint.pt", stopped, rows=[])
+    checkpoint.save(tmp_path / "checkpoint.pt", stopped, {})
     resumed = forgetful(config)
     checkpoint.restore(tmp_path / "checkpoint.pt", resumed)
     sums = train(resumed)
@@ -258,9 +258,9 @@ def test_a_checkpoint_gives_back_all_it_was_given(micro, tmp_path):
     trainer = trainer_of(config)
     train(trainer, stop_after=5)
     rows = [{"epoch": 1, "train_loss": 0.1 + 0.2, "heldout_top1_error": None}]
-    checkpoint.save(tmp_path / "checkpoint.pt", trainer, rows)
+    checkpoint.save(tmp_path / "checkpoint.pt", trainer, {"rows": rows})
     other = forgetful(config)
-    assert checkpoint.restore(tmp_path / "checkpoint.pt", other) == rows
+    assert checkpoint.restore(tmp_path / "checkpoint.pt", other) == {"rows": rows}
     assert (other.epoch, other.next_step) == (1, 2)
     assert other.epoch_sums() == trainer.epoch_sums()
     assert same(parameters(trainer), parameters(other))
@@ -272,7 +272,7 @@ def test_saving_does_not_disturb_training(micro, tmp_path):
     quiet, saving = trainer_of(config), trainer_of(config)
     train(quiet)
     for step in saving.steps():
-        checkpoint.save(tmp_path / "checkpoint.pt", saving, rows=[])
+        checkpoint.save(tmp_path / "checkpoint.pt", saving, {})
         if step.ends_epoch:
             saving.close_epoch()
     assert same(parameters(quiet), parameters(saving))
@@ -280,9 +280,9 @@ def test_saving_does_not_disturb_training(micro, tmp_path):
 
 def test_a_later_checkpoint_takes_the_place_of_an_earlier_one(micro, tmp_path):
     trainer, path = trainer_of(micro("trainer.batch_size=16")), tmp_path / "checkpoint.pt"
-    checkpoint.save(path, trainer, rows=[])
+    checkpoint.save(path, trainer, {})
     train(trainer, stop_after=2)
-    checkpoint.save(path, trainer, rows=[])
+    checkpoint.save(path, trainer, {})
     checkpoint.restore(path, trainer)
     assert trainer.next_step == 2
     assert [item.name for item in tmp_path.iterdir()] == ["checkpoint.pt"]
@@ -304,7 +304,7 @@ def scratched(content: bytes) -> bytes:
 )
 def test_a_damaged_checkpoint_is_reported_with_its_path_and_the_way_out(micro, tmp_path, damage):
     trainer, path = trainer_of(micro()), tmp_path / "checkpoint.pt"
-    checkpoint.save(path, trainer, rows=[])
+    checkpoint.save(path, trainer, {})
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(FolderError) as caught:
         checkpoint.restore(path, trainer)
@@ -315,13 +315,13 @@ def test_a_damaged_checkpoint_is_reported_with_its_path_and_the_way_out(micro, t
 
 def test_a_checkpoint_of_another_format_is_refused(micro, tmp_path):
     trainer, path = trainer_of(micro()), tmp_path / "checkpoint.pt"
-    torch.save({"format": 0, "trainer": copy.deepcopy(trainer.state()), "rows": []}, path)
+    torch.save({"format": 0, "trainer": copy.deepcopy(trainer.state()), "history": {}}, path)
     with pytest.raises(FolderError, match="format 0, not 1"):
         checkpoint.restore(path, trainer)
 
 
 def test_a_checkpoint_of_another_net_is_refused(micro, tmp_path):
     path = tmp_path / "checkpoint.pt"
-    checkpoint.save(path, trainer_of(micro("model.width=0.1")), rows=[])
+    checkpoint.save(path, trainer_of(micro("model.width=0.1")), {})
     with pytest.raises(FolderError, match="cannot be resumed from"):
         checkpoint.restore(path, trainer_of(micro()))

@@ -19,6 +19,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,7 +162,7 @@ def _read_meta(folder: Path) -> Meta:
 def _build(data: DataConfig, folder: Path, progress: Progress | None) -> None:
     if folder.is_dir() and any(folder.iterdir()):
         raise DataError(f"{folder}: damaged packed store (no meta.json); delete the folder and start again")
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    made = _make(folder.parent)
     beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         source = open_source(data, beside)
@@ -173,8 +174,26 @@ def _build(data: DataConfig, folder: Path, progress: Progress | None) -> None:
         except OSError:
             if not (folder / "meta.json").is_file():  # another builder was quicker: its store is the same
                 raise
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        with suppress(OSError):  # not empty: another builder is at work there
+            for place in made:
+                place.rmdir()
+        raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _make(folder: Path) -> list[Path]:
+    """Make a folder; returns those that were not there, innermost first."""
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"paths.store={folder}: cannot be created ({error.strerror}); set it to a folder that can be written"
+        ) from error
+    return made
 
 
 def _pack(source: Source, data: DataConfig, mark: str, folder: Path, progress: Progress) -> None:

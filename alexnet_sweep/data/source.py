@@ -6,6 +6,7 @@ at once; `Split.read` decodes images later. Nothing here imports torch.
 
 import hashlib
 import importlib.util
+import logging
 import os
 import warnings
 from collections.abc import Callable
@@ -22,10 +23,12 @@ from alexnet_sweep.data.decode import decode
 from alexnet_sweep.data.splits import hold_out
 from alexnet_sweep.errors import DataError, nearest
 
-TEST_SPLITS = ("validation", "valid", "val", "test")  # what a null data.test_split is looked for as
+VALIDATION = ("validation", "valid", "val")
+TEST_SPLITS = (*VALIDATION, "test")  # what a null data.test_split is looked for as
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".parquet", ".arrow")
 )
+LIKELY_CLASSES = 1000  # numbered labels may reach this far in however few rows
 DIGITS_TEST = 360  # the last images come from other writers than the first
 WHOLE_BYTES = 64 << 20  # a folder up to this size is hashed whole
 SAMPLED_FILES = 256
@@ -69,6 +72,10 @@ def content_id(data: DataConfig) -> str:
     below `data.path` counts.
     """
     if data.source == "digits":
+        if data.test_fraction is not None:
+            raise DataError(
+                f"data.test_fraction={data.test_fraction:g}: data={data.name} has a test set of its own; leave it out"
+            )
         if data.path is not None:
             raise DataError(
                 f"data.path={data.path}: data={data.name} is embedded and reads no path; choose data=folder (or "
@@ -103,13 +110,11 @@ def _files_below(path: str) -> list[Path]:
         raise DataError(
             f"data.path={path}: *, ?, [ and ] are taken for patterns by the loader; rename or link the folder"
         )
+    # All of them: labels and class names may lie in files beside the images.
     files = sorted(
-        Path(place) / name
-        for place, _, names in os.walk(folder)
-        for name in names
-        if Path(name).suffix.lower() in IMAGE_SUFFIXES
+        Path(place) / name for place, _, names in os.walk(folder) for name in names if not name.startswith(".")
     )
-    if not files:
+    if not any(file.suffix.lower() in IMAGE_SUFFIXES for file in files):
         raise DataError(
             f"data.path={path}: holds no images; found {_what_is_in(folder)}; "
             f"allowed: {', '.join(sorted(IMAGE_SUFFIXES))} files, in one folder a class under train/ and val/"
@@ -168,16 +173,27 @@ def _digits() -> Source:
 def _from_datasets(data: DataConfig, scratch: Path) -> Source:
     splits = _load(data, scratch)
     where = f"data.path={data.path}" if data.path else f"data.hub={data.hub}"
-    if data.train_split not in splits:
+    train_name = _found(data.train_split, splits)
+    if train_name is None:
         raise DataError(
             f"data.train_split={data.train_split}: {where} has no such split."
             f"{nearest(data.train_split, splits)} Have: {', '.join(splits)}"
         )
-    test_name = data.test_split or next((name for name in TEST_SPLITS if name in splits), None)
-    if test_name is not None and test_name not in splits:
+    wanted = (data.test_split,) if data.test_split else TEST_SPLITS
+    test_name = next((found for name in wanted if (found := _found(name, splits))), None)
+    if data.test_split is not None and test_name is None:
         raise DataError(
-            f"data.test_split={test_name}: {where} has no such split."
-            f"{nearest(test_name, splits)} Have: {', '.join(splits)}"
+            f"data.test_split={data.test_split}: {where} has no such split."
+            f"{nearest(data.test_split, splits)} Have: {', '.join(splits)}"
+        )
+    if test_name == train_name:
+        raise DataError(
+            f"data.test_split={test_name}: {where} trains on that split; choose another, or set data.test_split=null "
+            "data.test_fraction=0.2 to take a fifth of it"
+        )
+    if test_name is not None and data.test_fraction is not None:
+        raise DataError(
+            f"data.test_fraction={data.test_fraction:g}: {where} has a split {test_name} to test on; leave it out"
         )
     if test_name is None and not data.test_fraction:
         raise DataError(
@@ -185,7 +201,7 @@ def _from_datasets(data: DataConfig, scratch: Path) -> Source:
             f"{', '.join(splits)}. Name one, or set data.test_fraction=0.2 to take a fifth of "
             f"{data.train_split}"
         )
-    names, train_labels = _labels(splits[data.train_split], data, where)
+    names, train_labels = _labels(splits[train_name], data, where)
     if test_name is None:
         assert data.test_fraction is not None
         kept, aside = hold_out(train_labels, data.test_fraction, "test")
@@ -194,8 +210,8 @@ def _from_datasets(data: DataConfig, scratch: Path) -> Source:
                 f"data.test_fraction={data.test_fraction:g}: takes {len(aside)} of {len(train_labels)} images; "
                 "allowed: a fraction that leaves images in both splits"
             )
-        train = _split(splits[data.train_split], data, data.train_split, train_labels, kept)
-        test = _split(splits[data.train_split], data, data.train_split, train_labels, aside)
+        train = _split(splits[train_name], data, data.train_split, train_labels, kept)
+        test = _split(splits[train_name], data, data.train_split, train_labels, aside)
         return Source(names, train, test)
     test_names, test_labels = _labels(splits[test_name], data, where)
     numbered = all(name.isdecimal() for name in names)  # a split of bare numbers may lack the last classes
@@ -212,9 +228,15 @@ def _from_datasets(data: DataConfig, scratch: Path) -> Source:
         )
     return Source(
         names,
-        _split(splits[data.train_split], data, data.train_split, train_labels, None),
+        _split(splits[train_name], data, data.train_split, train_labels, None),
         _split(splits[test_name], data, test_name, test_labels, None),
     )
+
+
+def _found(wanted: str, splits: dict[str, Any]) -> str | None:
+    """The split of that name; `validation` has three spellings, and the loader renames the folder `val`."""
+    names = VALIDATION if wanted in VALIDATION else (wanted,)
+    return next((name for name in (wanted, *names) if name in splits), None)
 
 
 def _load(data: DataConfig, scratch: Path) -> dict[str, Any]:
@@ -223,6 +245,7 @@ def _load(data: DataConfig, scratch: Path) -> dict[str, Any]:
     import huggingface_hub
 
     datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(logging.CRITICAL)
     huggingface_hub.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     # its retries are told once, in our own error
     try:
@@ -237,7 +260,7 @@ def _load(data: DataConfig, scratch: Path) -> dict[str, Any]:
                 loaded = datasets.load_dataset(data.path, cache_dir=str(scratch / "datasets"))
     except Exception as error:  # the library's failures have no common base
         where = f"data.path={data.path}" if data.path else f"data.hub={data.hub}"
-        reason = " ".join(str(error).split())[:300]
+        reason = " ".join(f"{error} {error.__cause__ or ''}".split())[:300]
         mend = "" if data.path else "; without a network, set data.path to a local copy"
         raise DataError(f"{where}: cannot be loaded ({type(error).__name__}: {reason}){mend}") from error
     if isinstance(loaded, datasets.DatasetDict):
@@ -250,6 +273,11 @@ def _labels(split: Any, data: DataConfig, where: str) -> tuple[list[str], NDArra
     import datasets
 
     for key, column in (("image", data.image_column), ("label", data.label_column)):
+        if column not in split.column_names and split.column_names == ["image"]:
+            raise DataError(
+                f"{where}: no classes; put the images of each class into a folder of its own, two classes at least, "
+                "and none beside these folders"
+            )
         if column not in split.column_names:
             raise DataError(
                 f"data.{key}_column={column}: {where} has no such column."
@@ -264,7 +292,13 @@ def _labels(split: Any, data: DataConfig, where: str) -> tuple[list[str], NDArra
     if isinstance(feature, datasets.ClassLabel):
         names = [str(name) for name in feature.names]
     elif values.dtype.kind in "iu":
-        names = [str(number) for number in range(int(values.max()) + 1)]
+        highest = int(values.max())
+        if highest >= max(len(values), LIKELY_CLASSES):
+            raise DataError(
+                f"data.label_column={data.label_column}: {where} has a label {highest} among {len(values)} rows; "
+                "allowed: classes numbered from 0"
+            )
+        names = [str(number) for number in range(highest + 1)]
     elif values.dtype.kind in "UO" and all(isinstance(value, str) for value in values.tolist()):
         names = sorted(set(values.tolist()))
         values = np.asarray([names.index(value) for value in values.tolist()])

@@ -60,23 +60,28 @@ def _page(
     if table is None:
         parts += ["No run is done yet.", ""]
     else:
-        first = _first_result(results, runs)
-        views = {"ten": VIEW_WORDS[first["views"]], "centre": "the centre view"}
-        if first["data"]["classes"] <= 5:
-            parts += [f"No top-5 errors: the data set has {first['data']['classes']} classes.", ""]
+        found = _finished_results(results, runs)
+        views = {"ten": _either([VIEW_WORDS[result["views"]] for result in found]), "centre": "the centre view"}
+        few = sorted({result["data"]["classes"] for result in found if result["data"]["classes"] <= 5})
+        if few:
+            parts += [f"No top-5 errors where the data set has {_either(few)} classes.", ""]
         for view, words in views.items():
             parts += [f"## Test error in %, {words}", "", *_delta_rows(table, "test", view), ""]
-        parts += _how_to_read(table, first) + _mixed(results, runs)
+        parts += _how_to_read(table, found) + _mixed(found)
     parts += _run_rows(results)
     parts += _provenance(plan, facts)
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _first_result(results: pd.DataFrame, runs: Path) -> dict[str, Any]:
-    run = results.loc[results["state"] == DONE, "run_id"].iloc[0]
-    result = RunFolder(runs / str(run)).read_result()
-    assert result is not None
-    return result
+def _finished_results(results: pd.DataFrame, runs: Path) -> list[dict[str, Any]]:
+    done = results.loc[results["state"] == DONE, "run_id"].drop_duplicates()
+    found = [RunFolder(runs / str(run)).read_result() for run in done]
+    return [result for result in found if result is not None]
+
+
+def _either(values: Sequence[Any]) -> str:
+    """One value if all runs have the same, else all of them: `8`, `8 or 16`."""
+    return " or ".join(f"{value:,}" if isinstance(value, int) else str(value) for value in dict.fromkeys(values))
 
 
 def _headline(plan: Mapping[str, Any], results: pd.DataFrame) -> list[str]:
@@ -120,31 +125,32 @@ def _signed(fraction: float) -> str:
     return f"{100 * fraction + 0.0:+.2f}".replace("-", "−")
 
 
-def _how_to_read(table: pd.DataFrame, first: Mapping[str, Any]) -> list[str]:
-    seeds = sorted(set(table.loc[~table["baseline"], "paired_seeds"]))
-    data = first["data"]
-    counts = ", ".join(f"{seed}" for seed in seeds) or "no"
+def _how_to_read(table: pd.DataFrame, found: Sequence[Mapping[str, Any]]) -> list[str]:
+    compared = table.loc[~table["baseline"] & (table["paired_seeds"] > 0), "paired_seeds"]
+    seeds = _either(sorted(set(compared))) if len(compared) else "none"
+
+    def data(key: str) -> str:
+        return _either([result["data"][key] for result in found])
+
     return [
         "Δ is the arm less the baseline in percentage points: positive means that the change hurt. It is paired: same "
-        f"images, same seeds ({counts} per arm). The interval covers the choice of the {data['test_images']:,} test "
-        "images only; another seed may move a delta further than that.",
+        f"images, same seeds (paired seeds per arm: {seeds}). The interval covers the choice of the "
+        f"{data('test_images')} test images only; another seed may move a delta further than that.",
         "",
-        f"Data: {escaped(data['name'])}, {data['classes']} classes, {data['train_images']:,} images trained on, "
-        f"{data['heldout_images']:,} held out; {first['epochs']} epochs, the last one counts. "
-        f"{first['parameters']:,} parameters in the first run's network.",
+        f"Data: {escaped(data('name'))}, {data('classes')} classes, {data('train_images')} images trained on, "
+        f"{data('heldout_images')} held out; {_either([result['epochs'] for result in found])} epochs, the last one "
+        f"counts. Networks of {_either(sorted({result['parameters'] for result in found}))} parameters.",
         "",
     ]
 
 
-def _mixed(results: pd.DataFrame, runs: Path) -> list[str]:
-    """A warning where runs were made with different effective settings, which can move results by rounding or more."""
-    done = results.loc[results["state"] == DONE, "run_id"].drop_duplicates()
-    found = [RunFolder(runs / str(run)).read_result() for run in done]
+def _mixed(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A warning where runs were made with different effective settings, which can move results."""
     settings: dict[str, set[str]] = {}
     for result in found:
-        assert result is not None
-        for key, value in result["effective"].items():
-            settings.setdefault(key, set()).add(str(value))
+        for effective in [result["effective"], *result["earlier_effective"]]:
+            for key, value in effective.items():
+                settings.setdefault(key, set()).add(str(value))
     mixed = {key: values for key, values in settings.items() if len(values) > 1}
     if not mixed:
         return []
