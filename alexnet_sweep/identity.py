@@ -26,6 +26,7 @@ FREE_KEYS = (
 TRAINING_SOURCES = (
     "assemble.py",
     "augment.py",
+    "backend.py",
     "checkpoint.py",
     "data/batches.py",
     "data/decode.py",

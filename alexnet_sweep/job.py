@@ -1,13 +1,10 @@
 """One run: data → model → train → evaluate → record. The only module that knows both torch and the store."""
 
 import math
-import os
-import signal
 import statistics
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,9 +13,10 @@ import torch
 from loguru import logger
 from safetensors.torch import save as to_safetensors
 
-from alexnet_sweep import checkpoint, machine, provenance
+from alexnet_sweep import checkpoint, provenance
 from alexnet_sweep.assemble import Assembly, assemble, effective_device
 from alexnet_sweep.augment import views_of
+from alexnet_sweep.backend import backend
 from alexnet_sweep.config import Config
 from alexnet_sweep.errors import Interrupted
 from alexnet_sweep.files import whole_file
@@ -27,9 +25,8 @@ from alexnet_sweep.model.plan import plan_layers
 from alexnet_sweep.narrate import Narrator, logging_to
 from alexnet_sweep.outcome import centre_errors, final_outcome
 from alexnet_sweep.speed import is_stuck
+from alexnet_sweep.stopping import Stop, stop_on_signal
 from alexnet_sweep.store import Claim, RunFolder
-
-Stop = Callable[[], bool]
 
 
 class TrainingDiverged(Exception):
@@ -63,10 +60,10 @@ def run(config: Config, run_id: str, admit: Callable[[], bool] = lambda: False) 
     device = effective_device(config.trainer.device)
     folder = RunFolder(Path(config.paths.runs) / run_id)
     claimed = folder.claimed(config.trainer.epochs, source_hash(), admit)
-    with claimed as claim, logging_to(folder), _backend(config):
+    with claimed as claim, logging_to(folder), backend(config.trainer):
         folder.failure.unlink(missing_ok=True)
         try:
-            with _stop_on_signal() as stop:
+            with stop_on_signal() as stop:
                 return _run(config, device, folder, claim, stop)
         except Interrupted:
             logger.warning("run {} stopped", run_id)
@@ -104,7 +101,13 @@ def _run(config: Config, device: torch.device, folder: RunFolder, claim: Claim, 
         _train(config, folder, claim, job, history, narrator, stop)
     finally:
         narrator.close()
-    errors, table = final_outcome(job, config.eval, claim.beat)
+
+    def beat() -> None:
+        claim.beat()
+        if stop():  # the checkpoint of the last epoch is saved: only the evaluation starts again
+            raise Interrupted(f"run {folder.run_id} stopped; the same command goes on with it")
+
+    errors, table = final_outcome(job, config.eval, beat)
     folder.write_predictions(table)
     _write_weights(folder, job)
     folder.write_provenance(
@@ -150,7 +153,7 @@ def _train(
             folder.write_metrics(rows)
             narrator.epoch(rows[-1])
             trainer.close_epoch()
-            due = trainer.epoch % config.checkpoint.every_epochs == 0
+            due = trainer.epoch % config.checkpoint.every_epochs == 0 or trainer.epoch == config.trainer.epochs
         else:
             due = time.monotonic() - saved >= 60 * config.checkpoint.every_minutes
         stopping = stop()
@@ -265,55 +268,3 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return device.type
-
-
-@contextmanager
-def _backend(config: Config) -> Iterator[None]:
-    """Threads and determinism for this run; as they were before for the next one in this process."""
-    threads, wanted = torch.get_num_threads(), config.trainer.cpu_threads
-    was_deterministic = torch.are_deterministic_algorithms_enabled()
-    deterministic: Any = (
-        torch.utils.deterministic
-    )  # its attribute is a property of the module, unknown to type checkers
-    fills = deterministic.fill_uninitialized_memory
-    benchmark = torch.backends.cudnn.benchmark
-    # cuBLAS reads this once, before its first product; without it deterministic mode refuses to run on CUDA.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.set_num_threads(machine.usable_cores() if wanted == "auto" else int(wanted))
-    torch.use_deterministic_algorithms(config.trainer.deterministic)
-    deterministic.fill_uninitialized_memory = False  # a debugging aid that costs 5 % of a step
-    torch.backends.cudnn.benchmark = not config.trainer.deterministic
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(was_deterministic)
-        deterministic.fill_uninitialized_memory = fills
-        torch.backends.cudnn.benchmark = benchmark
-
-
-@contextmanager
-def _stop_on_signal() -> Iterator[Stop]:
-    """A question to ask between steps: has Ctrl-C or SIGTERM come? A second Ctrl-C stops at once."""
-    asked: list[int] = []
-    before = {}
-
-    def note(number: int, frame: object) -> None:
-        if asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, note)
-    except ValueError:  # not the main thread: whoever runs us there owns the signals
-        before.clear()
-    try:
-        yield lambda: bool(asked)
-    except Interrupted:
-        raise
-    except KeyboardInterrupt as second:
-        raise Interrupted("stopped at once; the same command goes on from the last checkpoint") from second
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -129,6 +129,7 @@ def test_the_source_hash_covers_every_module_that_training_imports() -> None:
         "machine.py",
         "narrate.py",
         "provenance.py",
+        "stopping.py",
         "store.py",
     }
     assert files - no_part_in_results == set(TRAINING_SOURCES)

@@ -25,7 +25,7 @@ LAYERS = [
         "data.splits",
         "data.decode",
     },
-    {"store", "study", "model.init", "data.source", "mistakes"},
+    {"store", "study", "backend", "stopping", "model.init", "data.source", "mistakes"},
     {"data.pack", "model.alexnet", "ledger", "aggregate"},
     {"data.batches", "precheck", "report", "report.markdown"},
     {"train", "predict"},

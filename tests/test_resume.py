@@ -97,3 +97,17 @@ def test_a_sweep_asked_to_stop_reports_what_is_done_and_starts_nothing_more(tmp_
     assert len(list(tmp_path.glob("runs/*/status.json"))) == 1
     (report,) = tmp_path.glob("reports/*/README.md")
     assert "0 of 3 runs done" in report.read_text()
+
+
+def test_a_run_stopped_in_its_last_evaluation_only_evaluates_again(
+    tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
+    process = start(tmp_path)
+    run = after_a_checkpoint(tmp_path, process)
+    while process.poll() is None and "epoch 8/8" not in run.log.read_text():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    assert process.returncode in (0, 130)  # 0 where the evaluation was quicker than the signal
+    assert finished(tmp_path) == undisturbed
+    assert run.log.read_text().count("epoch 8/8") == 1

@@ -1,0 +1,35 @@
+"""PyTorch's process-wide settings for the length of one run: threads and determinism."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from alexnet_sweep import machine
+from alexnet_sweep.config import TrainerConfig
+
+
+@contextmanager
+def backend(config: TrainerConfig) -> Iterator[None]:
+    """Threads and determinism for this run; as they were before for the next one in this process."""
+    threads, wanted = torch.get_num_threads(), config.cpu_threads
+    was_deterministic = torch.are_deterministic_algorithms_enabled()
+    # Any: its attribute is a property of the module, which type checkers do not know.
+    deterministic: Any = torch.utils.deterministic
+    fills = deterministic.fill_uninitialized_memory
+    benchmark = torch.backends.cudnn.benchmark
+    # cuBLAS reads this once, before its first product; without it deterministic mode refuses to run on CUDA.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_num_threads(machine.usable_cores() if wanted == "auto" else int(wanted))
+    torch.use_deterministic_algorithms(config.deterministic)
+    deterministic.fill_uninitialized_memory = False  # a debugging aid that costs 5 % of a step
+    torch.backends.cudnn.benchmark = not config.deterministic
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(was_deterministic)
+        deterministic.fill_uninitialized_memory = fills
+        torch.backends.cudnn.benchmark = benchmark
