@@ -27,10 +27,12 @@ class DataFacts:
 
         Raises:
             DataError: where there is no such data set.
+            ConfigError: where runs would be written into it, and change it.
         """
         key = repr(config.data)
         if key not in self._marks:
             self._marks[key] = fingerprint(config.data)
+            _check_apart(config)
         return self._marks[key]
 
     def _meta(self, config: Config) -> Meta:
@@ -70,3 +72,15 @@ class DataFacts:
                 bar.update(done - bar.n)
 
             open_packed(config.data, Path(config.paths.store), progress)
+
+
+def _check_apart(config: Config) -> None:
+    if config.data.path is None:
+        return
+    images = Path(config.data.path).resolve()
+    for key, value in (("paths.runs", config.paths.runs), ("paths.store", config.paths.store)):
+        if Path(value).resolve().is_relative_to(images):
+            raise ConfigError(
+                f"{key}={value}: lies inside data.path={config.data.path}, which its files would change; start from "
+                f"another folder, or set {key}"
+            )

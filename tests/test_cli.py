@@ -107,6 +107,15 @@ def test_report_of_an_unknown_study_exits_with_2(main: Main, capsys: pytest.Capt
     assert "no study of that name" in capsys.readouterr().err
 
 
+def test_runs_are_not_written_into_the_data(
+    main: Main, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(photos)
+    assert main("data=folder", "data.path=.") == 2
+    assert "paths.runs=runs: lies inside data.path=." in capsys.readouterr().err
+    assert sorted(path.name for path in photos.iterdir()) == ["train", "val"]
+
+
 def test_a_bug_keeps_its_traceback(main: Main, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(config: object, *, in_a_sweep: bool) -> None:
         raise ZeroDivisionError("ours")

@@ -430,6 +430,11 @@ def test_files_beside_the_images_count_since_they_may_hold_the_labels(photos):
     assert content_id(folder(photos)) != before
 
 
+def test_a_broken_link_is_named(photos, refusal):
+    (photos / "train" / "red" / "gone.png").symlink_to(photos / "nowhere.png")
+    assert "train/red/gone.png: cannot be read" in refusal(folder(photos))
+
+
 def test_hidden_files_do_not_count(photos):
     before = content_id(folder(photos))
     (photos / ".DS_Store").write_bytes(b"x")

@@ -129,7 +129,10 @@ def _what_is_in(folder: Path) -> str:
 
 def _hash_files(files: list[Path], folder: Path) -> str:
     digest = hashlib.sha256()
-    sizes = [file.stat().st_size for file in files]
+    try:
+        sizes = [file.stat().st_size for file in files]
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror}); mend or remove it") from error
     whole = sum(sizes) <= WHOLE_BYTES
     every = -(-len(files) // SAMPLED_FILES)
     for index, (file, size) in enumerate(zip(files, sizes, strict=True)):
