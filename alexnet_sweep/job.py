@@ -166,7 +166,7 @@ def _train(
 
 
 def _look_whether_stuck(config: Config, job: Assembly) -> None:
-    """Tell, or stop, if the loss has not left that of guessing (paper.md §3.1)."""
+    """Tell, or stop, if the loss has not left that of guessing."""
     loss = job.trainer.recent_loss()
     if not is_stuck(loss, job.classes):
         return

@@ -1,7 +1,7 @@
 """How fast a run learns: when its training error first fell to a threshold, and whether it is learning at all.
 
 Claims about speed (paper §3.1, figure 1: steps to 25 % training error; §4.2; §5) need the first; the second is the trap
-of initial weights and input scale that do not fit (paper.md §3.1): the loss then stays at ln(classes).
+of initial weights and input scale that do not fit: the loss then stays at ln(classes).
 """
 
 import math

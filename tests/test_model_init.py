@@ -15,7 +15,7 @@ STDS = {
     "released_code": [0.01, 0.01, 0.03, 0.03, 0.03, 0.01, 0.01, 0.01],
     "paper_text": [0.01] * 8,
     "caffe": [0.01] * 5 + [0.005, 0.005, 0.01],
-    # sqrt(2 / fan-in), from the kernels of paper.md §1.1
+    # sqrt(2 / fan-in), from the kernels of paper §3.5
     "he": [math.sqrt(2 / fan) for fan in (363, 1200, 2304, 1728, 1728, 9216, 4096, 4096)],
 }
 
@@ -88,7 +88,7 @@ def test_biases_start_as_configured_in_five_layers_and_at_zero_elsewhere(micro, 
 
 
 def test_the_sixth_convolution_starts_as_in_the_released_code(micro):
-    # paper.md §6 (config 146): std 0.03 and bias 1.
+    # Released code, config 146: std 0.03 and bias 1.
     config = micro("model/depth=six", "model.init.keep_gain=false")
     bias = build_model(config, 10).get_parameter("conv6.bias")
     assert stds(config)["conv6"] == 0.03

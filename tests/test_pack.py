@@ -330,7 +330,7 @@ def test_a_damaged_description_is_refused(small, built, text):
 @pytest.mark.slow
 @pytest.mark.skipif(not CIFAR10.is_dir(), reason=f"no CIFAR-10 in {CIFAR10}")
 def test_colours_of_cifar10_are_those_of_the_paper_notes(micro, store):
-    """`paper.md` section 4, the row of CIFAR-10: measured on all 50,000 training images."""
+    """The eigenvalues of CIFAR-10: measured on all 50,000 training images."""
     packed = open_packed(micro("data=cifar10", f"data.path={CIFAR10}").data, store)
     assert np.sqrt(packed.eigenvalues) == pytest.approx([105.7, 28.5, 13.1], abs=0.051)
     noted = np.array([(-0.558, -0.577, -0.597), (-0.703, -0.054, 0.709), (0.441, -0.815, 0.375)])

@@ -54,7 +54,7 @@ def fitted_stem(stem: StemConfig, crop_px: int) -> tuple[int, int, tuple[int, in
     if crop_px <= 96:
         return 9, 2, (0, 0, 0, 0)
     kernel, stride = 11, 4
-    over = -(crop_px - kernel) % stride  # the released code's ceil rule (paper.md §1.3)
+    over = -(crop_px - kernel) % stride  # the released code's ceil rule (its layer.py)
     return kernel, stride, (0, over, 0, over)
 
 
