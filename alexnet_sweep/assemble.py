@@ -12,7 +12,7 @@ from alexnet_sweep.data.batches import Pixels, TrainingBatches
 from alexnet_sweep.data.pack import Packed, Progress, open_packed
 from alexnet_sweep.data.splits import check_sizes, hold_out
 from alexnet_sweep.errors import ConfigError
-from alexnet_sweep.model.alexnet import build_model
+from alexnet_sweep.model.build import build_model
 from alexnet_sweep.optim import build_optimizer
 from alexnet_sweep.schedule import Schedule
 from alexnet_sweep.streams import stream
@@ -38,6 +38,10 @@ class Assembly:
     pixels: Pixels
     trainer: Trainer
     device: torch.device
+
+    def heldout_in(self, epoch: int) -> NDArray[np.int64]:
+        """Rows of train that no epoch up to and including `epoch` trains on."""
+        return self.parts.heldout[:0] if self.trainer.schedule.heldout_joined(epoch) else self.parts.heldout
 
     @property
     def classes(self) -> int:
@@ -70,12 +74,14 @@ def assemble(config: Config, device: torch.device, progress: Progress | None = N
     parts = split_parts(config, packed)
     pixels = Pixels.of(packed, config.data.crop_px, config.data.input_divisor, device)
     net = build_model(config, len(packed.meta.class_names)).to(device)
+    schedule = Schedule(config.schedule, config.trainer.epochs)
+    everything = np.sort(np.concatenate([parts.train, parts.heldout]))
     trainer = Trainer(
         net,
         TrainingBatches(
             packed.images["train"],
             packed.labels["train"],
-            parts.train,
+            lambda epoch: everything if schedule.heldout_joined(epoch) else parts.train,
             pixels=pixels,
             aug=config.aug,
             batch_size=config.trainer.batch_size,
@@ -84,7 +90,7 @@ def assemble(config: Config, device: torch.device, progress: Progress | None = N
             epochs=config.trainer.epochs,
         ),
         build_optimizer(net, config.optim, config.regularizer.weight_decay),
-        Schedule(config.schedule, config.trainer.epochs),
+        schedule,
         config=config.trainer,
         optim=config.optim,
         device=device,

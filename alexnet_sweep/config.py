@@ -27,6 +27,14 @@ def between(low: float, high: float = math.inf, *, open_high: bool = False) -> A
 
 
 @dataclass
+class NetConfig:
+    """Which network: AlexNet, or one of cuda-convnet's for CIFAR-10 (the paper's footnote to §3.3)."""
+
+    name: str = choice("alexnet", "conv_pool", "conv_local")
+    hidden_units: int | None = between(1)  # conv_pool: a hidden fully connected layer before the last; null: none
+
+
+@dataclass
 class StemConfig:
     """The first convolution. All three null: chosen from the crop's size (model/stem=auto)."""
 
@@ -58,14 +66,15 @@ class DepthConfig:
 class LrnConfig:
     """Local response normalisation (paper §3.3)."""
 
+    kind: str = choice("across_maps", "within_map")  # of the first and the second: over channels, or over pixels
     first: bool = MISSING  # after conv1
     second: bool = MISSING  # after conv2
     within_map: bool = MISSING  # a third normaliser, over neighbouring pixels, after the second (released code only)
-    size: int = between(1)  # n, channels in the window
+    size: int = between(1)  # n, channels in the window; within_map: the window's side in pixels
     k: float = between(0)
     alpha: float = between(0)
     beta: float = between(0)
-    alpha_convention: str = choice("mean", "sum")  # mean: alpha / n times the sum (as run); sum: as printed
+    alpha_convention: str = choice("mean", "sum")  # mean: alpha / window times the sum (as run); sum: as printed
     per_column: bool = MISSING  # the window stays inside one GPU's maps (as run)
     first_position: str = choice("after_activation", "before_activation", "after_pool")
     second_position: str = choice("after_activation", "before_activation", "after_pool")
@@ -96,15 +105,17 @@ class InitConfig:
     """Initial weights (paper §5): zero-mean normal, one standard deviation a layer."""
 
     rule: str = choice("normal", "he")
-    conv_std: list[float] = between(0)  # conv1 … conv5, then the sixth
-    fc_std: list[float] = between(0)  # fc6, fc7, fc8
+    std: dict[str, float] = between(0)  # by layer: conv1 … conv6, fc6 … (rule normal)
     follow_input: bool = MISSING  # conv1's std times data.input_divisor: the same function at step 0
     keep_gain: bool = MISSING  # std · sqrt(fan-in at full size / fan-in here): small nets start as the big one does
 
 
 @dataclass
 class BiasConfig:
-    """Initial bias of conv2, conv4, conv5, fc6 and fc7 (paper §5) and of a sixth convolution; the others start at 0."""
+    """Initial bias of conv2, conv4, conv5, fc6 and fc7 (paper §5) and of a sixth convolution; the others start at 0.
+
+    In cuda-convnet's nets, whose own biases all start at 0: of the layers between the first and the last.
+    """
 
     value: float = MISSING
 
@@ -112,6 +123,8 @@ class BiasConfig:
 @dataclass
 class ModelConfig:
     width: float = between(1e-3)  # multiplies every kernel count and fc width
+    local3_width: int = between(1)  # kernels of conv_local's third layer (32 in the 13 % net, 64 in the 11 % one)
+    net: NetConfig = field(default_factory=NetConfig)
     stem: StemConfig = field(default_factory=StemConfig)
     topology: TopologyConfig = field(default_factory=TopologyConfig)
     depth: DepthConfig = field(default_factory=DepthConfig)
@@ -169,6 +182,7 @@ class WeightDecayConfig:
 
     weights: float = between(0)
     biases: float = between(0)
+    layers: dict[str, float] = between(0)  # weights of single layers, in place of `weights`
 
 
 @dataclass
@@ -196,10 +210,12 @@ class ScheduleConfig:
     drop_factor: float = between(0, 1)  # the learning rate is multiplied by this at each drop
     drop_fractions: list[float] = between(0, 1)  # fractions: where in training
     drop_epochs: list[int] = between(1)  # multistep: after which epochs
+    drop_biases: bool = MISSING  # false: the rate of biases stays, as in the released code
     conv1_drop_fraction: float | None = between(0, 1)  # where in training conv1's rate falls to a thousandth
     conv1_freeze_fraction: float | None = between(0, 1)  # where it falls to zero
     max_drops: int = between(0)  # plateau
     patience_epochs: int = between(1)  # plateau: epochs without a better held-out top-1 error
+    heldout_joins_fraction: float | None = between(0, 1)  # where in training the held-out part is trained on too
 
 
 @dataclass
@@ -329,10 +345,16 @@ def _check_bounds(key: str, item: dataclasses.Field[Any], value: Any) -> None:
     if "low" not in item.metadata or value is None:
         return
     low, high, open_high = (item.metadata[name] for name in ("low", "high", "open_high"))
-    for number in value if isinstance(value, list) else [value]:
+    for number in _numbers(value):
         if not low <= number <= high or (open_high and number == high) or not math.isfinite(number):
             end = "" if high == math.inf else f" and {'below' if open_high else 'at most'} {high:g}"
             raise ConfigError(f"{key}={value}: out of range; allowed: at least {low:g}{end}")
+
+
+def _numbers(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else [value]
 
 
 def _check_across(config: Config) -> None:
@@ -355,8 +377,6 @@ def _check_across(config: Config) -> None:
         "model.topology.groups": (model.topology.groups, 5),
         "model.topology.fc_widths": (model.topology.fc_widths, 2),
         "model.topology.fc_groups": (model.topology.fc_groups, 2),
-        "model.init.conv_std": (model.init.conv_std, 6),
-        "model.init.fc_std": (model.init.fc_std, 3),
     }
     for key, (values, length) in lengths.items():
         if len(values) != length:
@@ -365,6 +385,11 @@ def _check_across(config: Config) -> None:
         raise ConfigError(
             "schedule=plateau watches the held-out part, but data.heldout_fraction=0; "
             "set data.heldout_fraction=0.1 or choose schedule=fractions"
+        )
+    if schedule.name == "plateau" and schedule.heldout_joins_fraction is not None:
+        raise ConfigError(
+            f"schedule.heldout_joins_fraction={schedule.heldout_joins_fraction:g}: schedule=plateau watches the "
+            "held-out part to the end; set it to null, or choose schedule=fractions"
         )
     threads = config.trainer.cpu_threads
     if threads != "auto" and not (threads.isdecimal() and int(threads) > 0):

@@ -143,9 +143,8 @@ def _train(
     """Train to the last epoch, saving as configured; appends a row of metrics for every epoch."""
     trainer, rows, saved = job.trainer, history.rows, time.monotonic()
     for step in trainer.steps():
-        done_before = step.epoch * step.of
-        narrator.step(step, done_before=done_before)
-        claim.beat(epoch=step.epoch, step=done_before + step.number + 1, steps=config.trainer.epochs * step.of)
+        narrator.step(step)
+        claim.beat(epoch=step.epoch, step=step.before + step.number + 1, steps=step.total)
         if trainer.steps_done == config.trainer.stuck_after_steps:
             _look_whether_stuck(config, job)
         if step.ends_epoch:
@@ -173,7 +172,7 @@ def _look_whether_stuck(config: Config, job: Assembly) -> None:
     causes = [f"optim.learning_rate={config.optim.learning_rate:g}"]
     if config.data.input_divisor > 1 and not config.model.init.follow_input:
         causes.insert(0, f"inputs divided by {config.data.input_divisor:g} (set model.init.follow_input=true)")
-    if config.model.init.rule == "normal" and config.model.init.conv_std[2] < 0.03:
+    if config.model.init.rule == "normal" and config.model.init.std.get("conv3", 1.0) < 0.03:
         causes.insert(0, "initial weights too small in conv3 to conv5 (choose model/init=released_code)")
     if config.model.bias.value >= 1:
         causes.append("initial biases of 1 (choose model/bias=tenth)")
@@ -196,7 +195,7 @@ def _epoch_row(config: Config, job: Assembly, claim: Claim) -> dict[str, Any]:
             f"{trainer.learning_rate:g}; lower optim.learning_rate or set trainer.clip_grad_norm"
         )
     clean = centre_errors(job, evaluation, "train", job.parts.clean, claim.beat)
-    heldout = centre_errors(job, evaluation, "train", job.parts.heldout, claim.beat)
+    heldout = centre_errors(job, evaluation, "train", job.heldout_in(trainer.epoch), claim.beat)
     if heldout.images:
         trainer.schedule.observe(heldout.top1_error)
     return {
@@ -221,19 +220,19 @@ def _result(
     history: History,
     errors: dict[str, dict[str, dict[str, Any]]],
 ) -> dict[str, Any]:
-    meta, data = job.packed.meta, config.data
+    meta, data, last = job.packed.meta, config.data, config.trainer.epochs - 1
     return {
         "seed": config.seed,
         "data": {
             "name": meta.name,
             "fingerprint": meta.fingerprint,
             "classes": job.classes,
-            "train_images": len(job.parts.train),
-            "heldout_images": len(job.parts.heldout),
+            "train_images": len(job.trainer.batches.rows_of(last)),
+            "heldout_images": len(job.heldout_in(last)),
             "test_images": len(job.parts.test),
         },
         "epochs": config.trainer.epochs,
-        "steps": config.trainer.epochs * job.trainer.batches.steps,
+        "steps": job.trainer.batches.steps_before(config.trainer.epochs),
         "parameters": parameters,
         "multiply_accumulates": sum(
             layer.multiply_accumulates for layer in plan_layers(config.model, data.crop_px, job.classes)

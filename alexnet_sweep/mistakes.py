@@ -80,17 +80,19 @@ def refuse_unknown_keys(composed: DictConfig) -> None:
         ConfigError: naming the first one and the nearest key there is.
     """
     known = {key for key, _ in _keys()}
-    for key in _leaf_keys(OmegaConf.to_container(composed)):
+    for key in _leaf_keys(OmegaConf.to_container(composed), known):
         if key not in known:
             raise ConfigError(_no_such_key(key))
 
 
-def _leaf_keys(node: Any, prefix: str = "") -> Iterator[str]:
+def _leaf_keys(node: Any, known: set[str], prefix: str = "") -> Iterator[str]:
+    """Dotted keys of all leaves; a key of the schema that holds a dictionary is a leaf."""
     for name, value in node.items():
-        if isinstance(value, dict) and value:
-            yield from _leaf_keys(value, f"{prefix}{name}.")
+        key = f"{prefix}{name}"
+        if isinstance(value, dict) and value and key not in known:
+            yield from _leaf_keys(value, known, f"{key}.")
         else:
-            yield f"{prefix}{name}"
+            yield key
 
 
 def _keys(kind: type = Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -152,6 +154,8 @@ def _about_value(argument: str, key: str, hint: Any, message: str) -> str | None
 
 
 def _type_words(hint: Any) -> str:
+    if typing.get_origin(hint) is dict:
+        return "names with a number each, as {NAME: NUMBER}"
     if typing.get_origin(hint) is list:
         return f"a list of {_type_words(typing.get_args(hint)[0]).split(' ', 1)[-1]}s"
     kinds = {

@@ -58,12 +58,12 @@ class Narrator:
         self._began = time.monotonic()
         self._images = 0
 
-    def step(self, step: Step, *, done_before: int) -> None:
-        """After a training step; `done_before` is the number of steps of earlier epochs."""
+    def step(self, step: Step) -> None:
+        """After a training step."""
         self._images += step.images
         if self.bar.total is None:
-            self.bar.total = self.epochs * step.of
-            self.bar.initial = self.bar.n = done_before + step.number
+            self.bar.total = step.total
+            self.bar.initial = self.bar.n = step.before + step.number
         self.bar.set_description_str(f"{self.folder.run_id} epoch {step.epoch + 1}/{self.epochs}", refresh=False)
         self.bar.update(1)
 

@@ -12,26 +12,25 @@ import torch
 from torch import nn
 
 from alexnet_sweep.config import OptimConfig, WeightDecayConfig
+from alexnet_sweep.schedule import Factors
 
 
 def build_optimizer(net: nn.Module, config: OptimConfig, decay: WeightDecayConfig) -> torch.optim.Optimizer:
-    """A parameter group each for weights and biases, of conv1 and of the other layers.
+    """Parameters grouped by what their rate and decay depend on: weight or bias, conv1 or not, the layer's decay.
 
-    A group remembers its full rate as `base_lr` and whether it is conv1's; `set_learning_rate_factors` scales it.
+    A group remembers its full rate as `base_lr`, whether it is conv1's and whether it holds biases;
+    `set_learning_rate_factors` scales it.
     """
-    groups: list[dict[str, Any]] = []
-    for conv1 in (False, True):
-        for role in ("weight", "bias"):
-            chosen = [
-                value
-                for name, value in net.named_parameters()
-                if name.startswith("conv1.") == conv1 and name.endswith(role)
-            ]
-            rate = config.learning_rate * (config.bias_learning_rate_factor if role == "bias" else 1.0)
-            if not chosen:
-                continue
-            group = {"params": chosen, "lr": rate, "base_lr": rate, "conv1": conv1}
-            groups.append(group | {"weight_decay": decay.weights if role == "weight" else decay.biases})
+    found: dict[tuple[bool, bool, float], dict[str, Any]] = {}
+    for name, value in net.named_parameters():
+        layer, _, role = name.rpartition(".")
+        conv1, bias = layer == "conv1", role.endswith("bias")
+        strength = decay.biases if bias else decay.layers.get(layer, decay.weights)
+        rate = config.learning_rate * (config.bias_learning_rate_factor if bias else 1.0)
+        fresh = {"params": [], "lr": rate, "base_lr": rate, "conv1": conv1, "bias": bias, "weight_decay": strength}
+        found.setdefault((conv1, bias, strength), fresh)["params"].append(value)
+    # The first group's rate is the one that is told of: that of weights, and not conv1's.
+    groups = [found[key] for key in sorted(found)]
     if config.name == "sgd":
         return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
     kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
@@ -39,16 +38,15 @@ def build_optimizer(net: nn.Module, config: OptimConfig, decay: WeightDecayConfi
 
 
 @torch.no_grad()
-def set_learning_rate_factors(
-    optimizer: torch.optim.Optimizer, factor: float, conv1_factor: float, velocity: str
-) -> None:
+def set_learning_rate_factors(optimizer: torch.optim.Optimizer, factors: Factors, velocity: str) -> None:
     """Set every group's rate to its factor times its full rate, before the steps that use it.
 
     With `velocity="paper"`, SGD's buffers are rescaled so that the velocity itself stays as it was. A rate of
     zero stops the weights at once in either form.
     """
     for group in optimizer.param_groups:
-        before, after = group["lr"], group["base_lr"] * (conv1_factor if group["conv1"] else factor)
+        factor = factors.conv1 if group["conv1"] else factors.biases if group["bias"] else factors.weights
+        before, after = group["lr"], group["base_lr"] * factor
         group["lr"] = after
         if velocity != "paper" or before == after or before == 0 or after == 0:
             continue

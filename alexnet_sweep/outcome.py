@@ -45,7 +45,8 @@ def final_outcome(
     """Errors by split and view, and the table of predictions, of the test and the held-out part."""
     errors: dict[str, dict[str, dict[str, Any]]] = {}
     tables: list[pa.Table] = []
-    for name, split, rows in (("test", "test", job.parts.test), ("heldout", "train", job.parts.heldout)):
+    heldout = job.heldout_in(job.trainer.config.epochs - 1)
+    for name, split, rows in (("test", "test", job.parts.test), ("heldout", "train", heldout)):
         if not len(rows):
             continue
         found = probabilities(job, config, split, rows, beat, all_views=True)

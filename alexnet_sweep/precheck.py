@@ -10,7 +10,7 @@ from alexnet_sweep.data.pack import Meta, describe, fingerprint, open_packed
 from alexnet_sweep.data.splits import check_sizes
 from alexnet_sweep.errors import ConfigError
 from alexnet_sweep.machine import memory_bytes
-from alexnet_sweep.model.plan import plan_layers
+from alexnet_sweep.model.plan import check_names, plan_layers
 
 BYTES_A_PARAMETER = 12  # value, gradient and velocity in fp32
 
@@ -51,6 +51,7 @@ class DataFacts:
         meta = self._meta(config)
         check_sizes(config, meta.counts)
         layers = plan_layers(config.model, config.data.crop_px, len(meta.class_names))
+        check_names(config, layers)
         parameters = sum(layer.parameters for layer in layers)
         needed, there = parameters * BYTES_A_PARAMETER, memory_bytes()
         if needed > there:

@@ -1,9 +1,20 @@
 """How the learning rate falls: a factor of the full rate for each epoch (paper §5)."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 from alexnet_sweep.config import ScheduleConfig
+
+
+@dataclass(frozen=True)
+class Factors:
+    """What the full learning rates are multiplied by in one epoch."""
+
+    weights: float  # but conv1's
+    biases: float  # but conv1's
+    conv1: float
+
 
 CONV1_DROP = 1e-3  # 1e-5 of the released code's full rate 1e-2
 
@@ -18,7 +29,7 @@ class Schedule:
         self.waited = 0
 
     def factor(self, epoch: int) -> float:
-        """For epoch `epoch`, counted from 0."""
+        """Of weights but conv1's, for epoch `epoch`, counted from 0."""
         config = self.config
         if config.name == "constant":
             return 1.0
@@ -32,6 +43,16 @@ class Schedule:
         else:
             drops = self.drops
         return config.drop_factor**drops
+
+    def factors(self, epoch: int) -> Factors:
+        """For epoch `epoch`, counted from 0."""
+        factor = self.factor(epoch)
+        return Factors(factor, factor if self.config.drop_biases else 1.0, self.conv1_factor(epoch))
+
+    def heldout_joined(self, epoch: int) -> bool:
+        """Whether the held-out part is trained on in epoch `epoch` (the second phase of cuda-convnet's recipes)."""
+        joins = self.config.heldout_joins_fraction
+        return joins is not None and epoch >= round(joins * self.total_epochs, 6)
 
     def conv1_factor(self, epoch: int) -> float:
         """The factor of conv1 alone: the released runs cut and then froze it before the other layers were done."""

@@ -11,7 +11,8 @@ from alexnet_sweep.composing import composed
 from alexnet_sweep.config import Config
 from alexnet_sweep.data.pack import describe
 from alexnet_sweep.mistakes import explain, is_users
-from alexnet_sweep.model.plan import Layer, plan_layers
+from alexnet_sweep.model.layer import Layer
+from alexnet_sweep.model.plan import plan_layers
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

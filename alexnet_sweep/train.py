@@ -38,7 +38,8 @@ class Step:
 
     epoch: int
     number: int  # within the epoch
-    of: int
+    before: int  # steps of earlier epochs
+    total: int  # steps of the whole training
     images: int
     ends_epoch: bool
 
@@ -91,14 +92,14 @@ class Trainer:
         calls `close_epoch`; only then does the state point at the next epoch.
         """
         while self.epoch < self.config.epochs:
-            factors = self.schedule.factor(self.epoch), self.schedule.conv1_factor(self.epoch)
-            set_learning_rate_factors(self.optimizer, *factors, self.optim.velocity)
-            of = self.batches.steps
+            set_learning_rate_factors(self.optimizer, self.schedule.factors(self.epoch), self.optim.velocity)
+            of, before = self.batches.steps(self.epoch), self.batches.steps_before(self.epoch)
+            total = self.batches.steps_before(self.config.epochs)
             self.net.train()
             for inputs, labels in self.batches.epoch(self.epoch, self.next_step):
                 self._train_on(inputs, labels)
                 number, self.next_step = self.next_step, self.next_step + 1
-                yield Step(self.epoch, number, of, len(labels), ends_epoch=self.next_step == of)
+                yield Step(self.epoch, number, before, total, len(labels), ends_epoch=self.next_step == of)
             assert self.next_step == 0, "close_epoch was not called"
 
     def close_epoch(self) -> None:
@@ -120,7 +121,7 @@ class Trainer:
     @property
     def steps_done(self) -> int:
         """In all epochs so far."""
-        return self.epoch * self.batches.steps + self.next_step
+        return self.batches.steps_before(self.epoch) + self.next_step
 
     def recent_loss(self) -> float:
         """Mean training loss of the last steps, nats; waits for the device."""

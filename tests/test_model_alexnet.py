@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from alexnet_sweep.errors import ConfigError
-from alexnet_sweep.model.alexnet import build_model
+from alexnet_sweep.model.build import build_model
 from alexnet_sweep.model.layers import GroupedLinear, KeyedDropout, ResponseNorm, ScaledTanh
 from alexnet_sweep.model.plan import plan_layers
 

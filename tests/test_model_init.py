@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from alexnet_sweep.model.alexnet import build_model
+from alexnet_sweep.model.build import build_model
 from alexnet_sweep.model.init import weight_std
 from alexnet_sweep.model.plan import full_size, plan_layers
 
@@ -23,7 +23,7 @@ STDS = {
 def stds(config, classes: int = 1000) -> dict[str, float]:
     """The standard deviation that each layer's weights are drawn with."""
     layers = plan_layers(config.model, config.data.crop_px, classes)
-    return {layer.name: weight_std(config.model, layer, classes, config.data.input_divisor) for layer in layers}
+    return {layer.name: weight_std(config, layer, classes) for layer in layers}
 
 
 def parameters(config, classes: int = 10) -> dict[str, torch.Tensor]:
@@ -47,7 +47,7 @@ def test_keep_gain_changes_nothing_at_full_size(composed):
 @pytest.mark.parametrize("crop_px", [27, 53])
 def test_keep_gain_gives_a_small_net_the_signal_of_the_big_one(composed, crop_px):
     small = composed("model.width=0.1", "model.init.keep_gain=true", "data.stored_px=64", f"data.crop_px={crop_px}")
-    big = {layer.name: layer.fan_in for layer in full_size(small.model, 1000)}
+    big = {layer.name: layer.fan_in for layer in full_size(small.model, 27, 1000)}
     found, plain = stds(small), dict(zip(NAMES, STDS["released_code"], strict=True))
     for layer in plan_layers(small.model, crop_px, 1000):
         gain = found[layer.name] * math.sqrt(layer.fan_in)
@@ -62,7 +62,7 @@ def test_without_keep_gain_a_small_net_keeps_the_printed_numbers(composed):
 def test_he_looks_at_the_net_as_it_is(composed):
     small = composed("model.width=0.1", "model/init=he", "model.init.keep_gain=true")
     for layer in plan_layers(small.model, small.data.crop_px, 1000):
-        assert weight_std(small.model, layer, 1000, 1.0) == pytest.approx(math.sqrt(2 / layer.fan_in))
+        assert weight_std(small, layer, 1000) == pytest.approx(math.sqrt(2 / layer.fan_in))
 
 
 def test_dividing_inputs_multiplies_only_the_first_layers_weights(micro):

@@ -235,7 +235,7 @@ def literal_within_map(a, *, size, alpha, beta):
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 9])
 def test_within_map_normalisation_is_its_formula(size):
     maps = np.random.default_rng(size).normal(0, 30, (2, 3, 6, 5))
-    found = WithinMapNorm(size, 1e-3, 0.75)(torch.tensor(maps, dtype=torch.float32))
+    found = WithinMapNorm(size, 1.0, 1e-3, 0.75, alpha_convention="mean")(torch.tensor(maps, dtype=torch.float32))
     expected = literal_within_map(maps, size=size, alpha=1e-3, beta=0.75)
     np.testing.assert_allclose(found.numpy(), expected, rtol=5e-6, atol=1e-5)
 
@@ -243,5 +243,5 @@ def test_within_map_normalisation_is_its_formula(size):
 def test_within_map_normalisation_survives_half_precision():
     maps = torch.full((1, 1, 5, 5), 1000.0, dtype=torch.float16)
     with torch.autocast("cpu", torch.bfloat16):
-        found = WithinMapNorm(5, 1e-3, 0.75)(maps)
+        found = WithinMapNorm(5, 1.0, 1e-3, 0.75, alpha_convention="mean")(maps)
     assert found.dtype == torch.float16 and found.isfinite().all()

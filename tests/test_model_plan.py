@@ -216,7 +216,7 @@ def test_scaled_widths_can_be_split_in_two(two_gpu_model, width):
 
 def test_full_size_undoes_width_and_stem_and_nothing_else(composed):
     small = composed("model.width=0.1", "model/stem=px32", "model/depth=drop_conv3", "model/pool=plain").model
-    assert full_size(small, 1000) == planned(composed, "model/depth=drop_conv3", "model/pool=plain")
+    assert full_size(small, 27, 1000) == planned(composed, "model/depth=drop_conv3", "model/pool=plain")
 
 
 @pytest.mark.parametrize(("crop_px", "stem"), [(4, "auto"), (10, "px32"), (20, "px64"), (50, "px227")])

@@ -6,6 +6,7 @@ from torch import nn
 
 from alexnet_sweep.config import OptimConfig, WeightDecayConfig
 from alexnet_sweep.optim import build_optimizer, set_learning_rate_factors
+from alexnet_sweep.schedule import Factors
 
 RATE, MOMENTUM, DECAY = 0.01, 0.9, 0.0005
 FACTORS = [1.0] * 4 + [0.1] * 4 + [0.01] * 4
@@ -39,7 +40,7 @@ def trained(config: OptimConfig, decay: WeightDecayConfig, factors=FACTORS) -> d
     net = small_net()
     optimizer = build_optimizer(net, config, decay)
     for step, factor in enumerate(factors):
-        set_learning_rate_factors(optimizer, factor, factor, config.velocity)
+        set_learning_rate_factors(optimizer, Factors(factor, factor, factor), config.velocity)
         for name, gradient in gradients(net, step).items():
             net.get_parameter(name).grad = gradient
         optimizer.step()
@@ -63,14 +64,14 @@ def paper_rule(decay: WeightDecayConfig, bias_factor: float) -> dict[str, torch.
 
 @pytest.mark.parametrize("biases", [0.0, DECAY])
 def test_paper_velocity_is_the_rule_of_section_5_through_two_drops(biases):
-    decay = WeightDecayConfig(weights=DECAY, biases=biases)
+    decay = WeightDecayConfig(weights=DECAY, biases=biases, layers={})
     expected, reached = paper_rule(decay, bias_factor=2.0), trained(optim(), decay)
     for name, value in expected.items():
         assert torch.allclose(reached[name], value, rtol=1e-13, atol=1e-15), name
 
 
 def test_torch_velocity_is_the_same_until_a_drop_and_differs_after_it():
-    decay = WeightDecayConfig(weights=DECAY, biases=0.0)
+    decay = WeightDecayConfig(weights=DECAY, biases=0.0, layers={})
     for factors, same in (([1.0] * 6, True), ([1.0] * 4 + [0.1] * 2, False)):
         paper = trained(optim(), decay, factors)
         plain = trained(optim(velocity="torch"), decay, factors)
@@ -79,25 +80,25 @@ def test_torch_velocity_is_the_same_until_a_drop_and_differs_after_it():
 
 
 def test_setting_the_same_factor_again_changes_nothing():
-    decay = WeightDecayConfig(weights=DECAY, biases=0.0)
+    decay = WeightDecayConfig(weights=DECAY, biases=0.0, layers={})
     net = small_net()
     optimizer = build_optimizer(net, optim(), decay)
     for name, gradient in gradients(net, 0).items():
         net.get_parameter(name).grad = gradient
     optimizer.step()
     before = {p: optimizer.state[p]["momentum_buffer"].clone() for p in net.parameters()}
-    set_learning_rate_factors(optimizer, 1.0, 1.0, "paper")
+    set_learning_rate_factors(optimizer, Factors(1.0, 1.0, 1.0), "paper")
     assert all(torch.equal(optimizer.state[p]["momentum_buffer"], buffer) for p, buffer in before.items())
 
 
 def test_a_rate_of_zero_stops_the_weights_at_once():
-    decay = WeightDecayConfig(weights=DECAY, biases=0.0)
+    decay = WeightDecayConfig(weights=DECAY, biases=0.0, layers={})
     short, long = trained(optim(), decay, [1.0] * 3), trained(optim(), decay, [1.0] * 3 + [0.0] * 2)
     assert all(torch.equal(short[name], long[name]) for name in short)
 
 
 def test_biases_learn_at_their_own_rate_and_do_not_decay():
-    optimizer = build_optimizer(small_net(), optim(), WeightDecayConfig(weights=DECAY, biases=0.0))
+    optimizer = build_optimizer(small_net(), optim(), WeightDecayConfig(weights=DECAY, biases=0.0, layers={}))
     weights, biases = optimizer.param_groups
     assert [p.ndim for p in weights["params"]] == [2, 2]
     assert [p.ndim for p in biases["params"]] == [1, 1]
@@ -106,22 +107,22 @@ def test_biases_learn_at_their_own_rate_and_do_not_decay():
 
 
 def test_every_group_falls_by_the_same_factor():
-    optimizer = build_optimizer(small_net(), optim(), WeightDecayConfig(weights=0.0, biases=0.0))
-    set_learning_rate_factors(optimizer, 0.5, 0.5, "paper")
-    set_learning_rate_factors(optimizer, 0.1, 0.1, "paper")
+    optimizer = build_optimizer(small_net(), optim(), WeightDecayConfig(weights=0.0, biases=0.0, layers={}))
+    set_learning_rate_factors(optimizer, Factors(0.5, 0.5, 0.5), "paper")
+    set_learning_rate_factors(optimizer, Factors(0.1, 0.1, 0.1), "paper")
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.1 * RATE, 0.2 * RATE])
 
 
 def test_optimizer_has_every_parameter_once():
     net = small_net()
-    optimizer = build_optimizer(net, optim(), WeightDecayConfig(weights=0.0, biases=0.0))
+    optimizer = build_optimizer(net, optim(), WeightDecayConfig(weights=0.0, biases=0.0, layers={}))
     held = [id(p) for group in optimizer.param_groups for p in group["params"]]
     assert sorted(held) == sorted(id(p) for p in net.parameters())
 
 
 @pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
 def test_adam_and_adamw_are_pytorchs_with_the_configured_momentum(name, kind):
-    decay = WeightDecayConfig(weights=0.1, biases=0.0)
+    decay = WeightDecayConfig(weights=0.1, biases=0.0, layers={})
     config = optim(name=name, velocity="torch", momentum=0.8, bias_learning_rate_factor=1.0)
     reached = trained(config, decay)
     net = small_net()
@@ -145,7 +146,7 @@ def test_adam_and_adamw_are_pytorchs_with_the_configured_momentum(name, kind):
 
 @pytest.mark.parametrize("name", ["adam", "adamw"])
 def test_velocity_means_nothing_to_adam(name):
-    decay = WeightDecayConfig(weights=DECAY, biases=0.0)
+    decay = WeightDecayConfig(weights=DECAY, biases=0.0, layers={})
     paper = trained(optim(name=name, velocity="paper"), decay)
     plain = trained(optim(name=name, velocity="torch"), decay)
     assert all(torch.equal(paper[key], plain[key]) for key in paper)
@@ -155,10 +156,10 @@ def test_conv1_can_fall_and_freeze_alone():
     net = nn.Sequential()
     net.add_module("conv1", nn.Linear(3, 3))
     net.add_module("conv2", nn.Linear(3, 2))
-    optimizer = build_optimizer(net, optim(), WeightDecayConfig(weights=DECAY, biases=0.0))
+    optimizer = build_optimizer(net, optim(), WeightDecayConfig(weights=DECAY, biases=0.0, layers={}))
     before = {name: value.detach().clone() for name, value in net.named_parameters()}
     for conv1_factor in (1e-3, 0.0, 0.0):
-        set_learning_rate_factors(optimizer, 0.1, conv1_factor, "paper")
+        set_learning_rate_factors(optimizer, Factors(0.1, 0.1, conv1_factor), "paper")
         for value in net.parameters():
             value.grad = torch.ones_like(value)
         optimizer.step()

@@ -12,9 +12,11 @@ from alexnet_sweep.assemble import Assembly, assemble
 from alexnet_sweep.config import Config
 from alexnet_sweep.data.pack import describe
 from alexnet_sweep.data.splits import hold_out
+from alexnet_sweep.errors import ConfigError
 from alexnet_sweep.groups import options
 from alexnet_sweep.model.plan import plan_layers
 from alexnet_sweep.outcome import probabilities
+from alexnet_sweep.precheck import DataFacts
 from alexnet_sweep.schedule import Schedule
 from conftest import Compose
 
@@ -22,6 +24,7 @@ CPU = torch.device("cpu")
 
 # Where an option shows itself, by group; and what must be set beside it to see it.
 SHOWN_BY = {
+    "model/net": "model",
     "model/stem": "model",
     "model/topology": "model",
     "model/depth": "model",
@@ -39,6 +42,22 @@ SHOWN_BY = {
     "schedule": "rates",
     "eval": "answers",
 }
+# Options that name the layers of another net than AlexNet.
+FITS = {
+    "model/init=cifar_conv_pool": "model/net=conv_pool",
+    "model/init=cifar_conv_pool_hidden": "model/net=conv_pool_hidden",
+    "model/init=cifar_conv_local": "model/net=conv_local",
+    "regularizer/weight_decay=cifar_26pct": "model/net=conv_pool_hidden",
+    "regularizer/weight_decay=cifar_19pct": "model/net=conv_pool",
+    "regularizer/weight_decay=cifar_18pct": "model/net=conv_pool",
+    "regularizer/weight_decay=cifar_13pct": "model/net=conv_local",
+    "regularizer/weight_decay=cifar_11pct": "model/net=conv_local",
+}
+OWN_INIT = {
+    "model/net=conv_pool": "model/init=cifar_conv_pool",
+    "model/net=conv_pool_hidden": "model/init=cifar_conv_pool_hidden",
+    "model/net=conv_local": "model/init=cifar_conv_local",
+}
 ROOM = ("data.stored_px=96", "data.crop_px=94")  # every stem fits, and px224 sees one window more than px227
 
 
@@ -49,6 +68,28 @@ def groups_of(shown_by: str) -> list[str]:
 def same(found: dict[str, Any]) -> list[tuple[str, str]]:
     """Pairs of options whose effects are equal."""
     return [(one, two) for one, two in itertools.combinations(found, 2) if found[one] == found[two]]
+
+
+def fitting(option: str) -> list[str]:
+    """The option, with the net that it is for and the initial weights that this net takes."""
+    net = option if option in OWN_INIT else FITS.get(option)
+    init = [OWN_INIT[net]] if net in OWN_INIT and not option.startswith("model/init") else []
+    return [option, *([net] if net else []), *init]
+
+
+@pytest.mark.parametrize("net", OWN_INIT)
+def test_a_nets_own_options_matter_within_it(micro: Compose, net: str) -> None:
+    inits = {name: seen(built(micro(net, name))) for name in (OWN_INIT[net], "model/init=he")}
+    decays = [option for option, fits in FITS.items() if fits == net and "decay" in option]
+    strong = ("optim.learning_rate=0.01", net, OWN_INIT[net])
+    found = {name: trained(micro(*strong, name), 2).tolist() for name in (*decays, "regularizer/weight_decay=on")}
+    assert same(inits) == [] and same(found) == []
+
+
+def test_a_nets_options_are_refused_for_another_net(micro: Compose) -> None:
+    for option in FITS:
+        with pytest.raises(ConfigError, match=r"no value for|has no layer"):
+            DataFacts().check(micro(option))
 
 
 def built(config: Config) -> Assembly:
@@ -73,7 +114,7 @@ def seen(job: Assembly) -> Any:
 @pytest.mark.parametrize("group", groups_of("model"))
 def test_every_model_option_changes_the_network_or_its_start(micro: Compose, group: str) -> None:
     room = ROOM if group == "model/stem" else ()
-    found = {name: seen(built(micro(*room, f"{group}={name}"))) for name in options()[group]}
+    found = {name: seen(built(micro(*room, *fitting(f"{group}={name}")))) for name in options()[group]}
     # At this size the automatic stem *is* px64, as the next test proves.
     assert same(found) == ([("auto", "px64")] if group == "model/stem" else [])
 
@@ -109,16 +150,20 @@ def trained(config: Config, steps: int) -> torch.Tensor:
 def test_every_option_of_training_changes_the_weights(micro: Compose, group: str) -> None:
     # Two steps an epoch and a drop after the first: velocity=paper and velocity=torch differ only after a drop.
     two = ("trainer.batch_size=1000", "schedule.drop_fractions=[0.5]")
-    found = {name: trained(micro(*two, f"{group}={name}"), 4).tolist() for name in options()[group]}
+    found = {
+        name: trained(micro(*two, f"{group}={name}"), 4).tolist()
+        for name in options()[group]
+        if f"{group}={name}" not in FITS
+    }
     assert same(found) == []
 
 
 def test_every_schedule_option_changes_the_learning_rates(composed: Compose) -> None:
-    def rates(name: str) -> list[float]:
+    def rates(name: str) -> list[Any]:
         schedule = Schedule(composed(f"schedule={name}").schedule, 90)
         found = []
         for epoch in range(90):
-            found += [schedule.factor(epoch), schedule.conv1_factor(epoch)]
+            found += [schedule.factors(epoch), schedule.heldout_joined(epoch)]
             schedule.observe(0.5)
         return found
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from alexnet_sweep import checkpoint
 from alexnet_sweep.data.batches import Pixels, TrainingBatches
 from alexnet_sweep.errors import FolderError
-from alexnet_sweep.model.alexnet import build_model
+from alexnet_sweep.model.build import build_model
 from alexnet_sweep.optim import build_optimizer
 from alexnet_sweep.schedule import Schedule
 from alexnet_sweep.train import Trainer, effective_precision
@@ -38,7 +38,7 @@ def trainer_of(config, count: int = IMAGES) -> Trainer:
         TrainingBatches(
             some_images(count),
             some_labels(count),
-            np.arange(count),
+            lambda epoch: np.arange(count),
             pixels=pixels,
             aug=config.aug,
             batch_size=config.trainer.batch_size,
@@ -90,7 +90,7 @@ def test_one_batch_is_overfit_to_near_zero_loss(micro):
     trainer = trainer_of(config, count=16)
     losses = []
     for step in trainer.steps():
-        assert step.of == 1
+        assert step.number == 0
         losses.append(trainer.epoch_sums().loss)
         trainer.close_epoch()
     assert losses[0] > 1.5
@@ -100,10 +100,10 @@ def test_one_batch_is_overfit_to_near_zero_loss(micro):
 def test_steps_tell_where_training_stands(micro):
     trainer, told = trainer_of(micro("trainer.batch_size=16")), []
     for step in trainer.steps():
-        told.append((step.epoch, step.number, step.of, step.ends_epoch))
+        told.append((step.epoch, step.number, step.before, step.total, step.ends_epoch))
         if step.ends_epoch:
             trainer.close_epoch()
-    assert told == [(epoch, number, 3, number == 2) for epoch in (0, 1) for number in (0, 1, 2)]
+    assert told == [(epoch, number, 3 * epoch, 6, number == 2) for epoch in (0, 1) for number in (0, 1, 2)]
 
 
 RESUMED = {

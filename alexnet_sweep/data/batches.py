@@ -4,7 +4,7 @@ Draws are made for all images of an epoch at once and looked up by an image's pl
 split, so that neither the batch size nor the order changes which crop, mirror or colour an image gets.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,15 +64,15 @@ def fetch(images: NDArray[np.uint8], rows: NDArray[np.int64], device: torch.devi
 class TrainingBatches:
     """Augmented batches of the training part.
 
-    `rows` are the places in the training split that are trained on; the last batch of an epoch holds what
-    remains, so that every image is seen once an epoch.
+    `rows_of(epoch)` are the places in the training split that are trained on in that epoch; the last batch of an epoch
+    holds what remains, so that every image is seen once an epoch.
     """
 
     def __init__(
         self,
         images: NDArray[np.uint8],
         labels: NDArray[np.int64],
-        rows: NDArray[np.int64],
+        rows_of: Callable[[int], NDArray[np.int64]],
         *,
         pixels: Pixels,
         aug: AugConfig,
@@ -81,7 +81,7 @@ class TrainingBatches:
         device: torch.device,
         epochs: int,
     ) -> None:
-        self.images, self.rows = images, rows
+        self.images, self.rows_of = images, rows_of
         self.labels = torch.from_numpy(labels)
         self.pixels, self.aug = pixels, aug
         self.batch_size, self.seed, self.device, self.epochs = batch_size, seed, device, epochs
@@ -91,19 +91,23 @@ class TrainingBatches:
         else:
             self.eigenvalues, self.eigenvectors = pixels.eigenvalues, pixels.eigenvectors
 
-    @property
-    def steps(self) -> int:
+    def steps(self, epoch: int) -> int:
         """Batches in one epoch."""
-        return -(-len(self.rows) // self.batch_size)
+        return -(-len(self.rows_of(epoch)) // self.batch_size)
+
+    def steps_before(self, epoch: int) -> int:
+        """Batches in all epochs before one; before `epochs`, those of the whole training."""
+        return sum(self.steps(earlier) for earlier in range(epoch))
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """(inputs, labels) of one epoch, from batch number `first` on."""
-        order = self.rows[stream(self.seed, "order", epoch).permutation(len(self.rows))]
+        rows = self.rows_of(epoch)
+        order = rows[stream(self.seed, "order", epoch).permutation(len(rows))]
         offsets, uniforms, normals = self._draws(epoch)
         lit = epoch < round(self.aug.lighting.stop_fraction * self.epochs, 6)
         # Whose crop and mirror each image takes: its own, or the first one's of its chunk.
         leaders = order[np.arange(len(order)) // self.aug.crop.chunk * self.aug.crop.chunk]
-        for number in range(first, self.steps):
+        for number in range(first, self.steps(epoch)):
             part = slice(number * self.batch_size, (number + 1) * self.batch_size)
             rows, leading = order[part], leaders[part]
             inputs = self._augmented(rows, offsets[leading], uniforms[leading], normals[rows], lit=lit)

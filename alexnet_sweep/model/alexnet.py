@@ -14,77 +14,29 @@ from collections import OrderedDict
 from torch import nn
 
 from alexnet_sweep.config import Config, ModelConfig
-from alexnet_sweep.model.init import initialise
-from alexnet_sweep.model.layers import GroupedLinear, KeyedDropout, ResponseNorm, ScaledTanh, WithinMapNorm
-from alexnet_sweep.model.plan import Layer, plan_layers
-
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "tanh": nn.Tanh,
-    "scaled_tanh": ScaledTanh,
-}
+from alexnet_sweep.model.layer import Layer
+from alexnet_sweep.model.layers import GroupedLinear, KeyedDropout
+from alexnet_sweep.model.order import activation, after_convolution
 
 
-def build_model(config: Config, classes: int) -> nn.Sequential:
-    """The configured net, initialised: maps (batch, 3, crop, crop) inputs to (batch, classes) logits.
-
-    Raises:
-        ConfigError: where the sizes do not fit together.
-    """
-    model = config.model
-    layers = plan_layers(model, config.data.crop_px, classes)
-    net = nn.Sequential(_children(config, layers))
-    initialise(
-        net,
-        layers,
-        model,
-        classes=classes,
-        input_divisor=config.data.input_divisor,
-        seed=config.seed,
-    )
-    return net
-
-
-def _children(config: Config, layers: list[Layer]) -> "OrderedDict[str, nn.Module]":
+def alexnet_children(config: Config, layers: list[Layer]) -> "OrderedDict[str, nn.Module]":
+    """The net's modules by name, uninitialised."""
     model, dropout = config.model, config.regularizer.dropout
-    activation = ACTIVATIONS[model.activation.name]
     children: OrderedDict[str, nn.Module] = OrderedDict()
     for layer in layers:
         kind, number = layer.name[:-1], layer.name[-1]
         if kind == "conv":
             _add_convolution(children, layer)
             pooling = {pool: _pooling(model) for pool, _ in layer.pools}
-            children |= _after_convolution(config, number, {f"act{number}": activation()}, pooling)
+            children |= after_convolution(config, number, layer.outputs, pooling)
             continue
         if layer.name == "fc6":
             children["flatten"] = nn.Flatten()
         children[layer.name] = GroupedLinear(layer.inputs, layer.outputs, layer.groups)
         if layer.name != "fc8":
-            children[f"act{number}"] = activation()
+            children[f"act{number}"] = activation(config)
             children[f"drop{number}"] = KeyedDropout(dropout.rate, dropout.form, layer.name, config.seed)
     return children
-
-
-def _after_convolution(
-    config: Config, number: str, activation: dict[str, nn.Module], pooling: dict[str, nn.Module]
-) -> dict[str, nn.Module]:
-    """Activation, normalisation and pooling of one convolution, in the configured order."""
-    lrn = config.model.lrn
-    norm: dict[str, nn.Module] = {}
-    position = "after_activation"
-    if number == "1" and lrn.first:
-        norm, position = {"lrn1": _response_norm(config)}, lrn.first_position
-    if number == "2":
-        position = lrn.second_position
-        if lrn.second:
-            norm["lrn2"] = _response_norm(config)
-        if lrn.within_map:
-            norm["lrn2_within_map"] = WithinMapNorm(lrn.within_map_size, lrn.within_map_alpha, lrn.beta)
-    if position == "before_activation":
-        return norm | activation | pooling
-    if position == "after_pool":
-        return activation | pooling | norm
-    return activation | norm | pooling
 
 
 def _pooling(model: ModelConfig) -> nn.Module:
@@ -103,16 +55,4 @@ def _add_convolution(children: "OrderedDict[str, nn.Module]", layer: Layer) -> N
         layer.stride,
         left if symmetric else 0,
         groups=layer.groups,
-    )
-
-
-def _response_norm(config: Config) -> ResponseNorm:
-    lrn = config.model.lrn
-    return ResponseNorm(
-        lrn.size,
-        lrn.k,
-        lrn.alpha,
-        lrn.beta,
-        alpha_convention=lrn.alpha_convention,
-        columns=config.model.topology.columns if lrn.per_column else 1,
     )

@@ -49,26 +49,28 @@ class ResponseNorm(nn.Module):
 
 
 class WithinMapNorm(nn.Module):
-    """Response normalisation over the pixels around each one, map by map (released code, config 145), in float32.
+    """Response normalisation over the pixels around each one, map by map (released code), in float32.
 
-    b = a / (1 + alpha / size² · sum of a² over a size × size window) ** beta; pixels outside count as zeros. The
-    paper does not mention this third normaliser, but its ablation removed it with the other two.
+    b = a / (k + alpha · sum of a² over a size × size window) ** beta; pixels outside count as zeros, and alpha is
+    divided by size² first (`alpha_convention="mean"`). Config 145 has one as a third normaliser, which the paper does
+    not mention, but its ablation removed it with the other two; cuda-convnet's 18 % net for CIFAR-10 has two.
     """
 
-    def __init__(self, size: int, alpha: float, beta: float) -> None:
+    def __init__(self, size: int, k: float, alpha: float, beta: float, *, alpha_convention: str) -> None:
         super().__init__()
-        self.size, self.alpha, self.beta = size, alpha, beta
+        self.size, self.k, self.beta = size, k, beta
+        self.alpha = alpha / size**2 if alpha_convention == "mean" else alpha
 
     def forward(self, maps: Tensor) -> Tensor:
         """Normalise (batch, channels, height, width)."""
         before, after = self.size // 2, (self.size - 1) // 2
         with torch.autocast(maps.device.type, enabled=False):
             squares = F.pad(maps.float().square(), (before, after, before, after))
-            mean = F.avg_pool2d(squares, self.size, stride=1)
-            return (maps.float() * (1.0 + self.alpha * mean).pow(-self.beta)).to(maps.dtype)
+            total = F.avg_pool2d(squares, self.size, stride=1, divisor_override=1)
+            return (maps.float() * (self.k + self.alpha * total).pow(-self.beta)).to(maps.dtype)
 
     def extra_repr(self) -> str:
-        return f"size={self.size}, alpha={self.alpha:g}, beta={self.beta}"
+        return f"size={self.size}, k={self.k}, alpha·sum={self.alpha:g}, beta={self.beta}"
 
 
 class KeyedDropout(nn.Module):
@@ -132,6 +134,33 @@ class GroupedLinear(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, groups={self.groups}"
+
+
+class LocallyConnected(nn.Module):
+    """A convolution at stride 1 whose weights and biases are not shared between places (cuda-convnet's `local`).
+
+    Weight (places, out_channels, in_channels · kernel²), bias (places, out_channels); places run row by row over the
+    `size` × `size` maps.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, size: int, kernel: int, padding: int) -> None:
+        super().__init__()
+        self.in_channels, self.out_channels, self.size = in_channels, out_channels, size
+        self.kernel, self.padding = kernel, padding
+        self.weight = nn.Parameter(torch.empty(size**2, out_channels, in_channels * kernel**2))
+        self.bias = nn.Parameter(torch.empty(size**2, out_channels))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Map (batch, in_channels, size, size) to (batch, out_channels, size, size)."""
+        windows = F.unfold(maps, self.kernel, padding=self.padding)  # (batch, in_channels · kernel², places)
+        # One matrix product a place: (places, batch, inputs) × (places, inputs, out_channels).
+        found = torch.baddbmm(self.bias[:, None], windows.permute(2, 0, 1), self.weight.transpose(1, 2))
+        return found.permute(1, 2, 0).reshape(len(maps), self.out_channels, self.size, self.size)
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.in_channels}, {self.out_channels}, size={self.size}, kernel={self.kernel}, padding={self.padding}"
+        )
 
 
 class ScaledTanh(nn.Module):

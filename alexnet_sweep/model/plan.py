@@ -1,47 +1,21 @@
-"""The layers of a configured AlexNet, with their shapes, before any tensor exists (paper §3.5, figure 2).
+"""The layers of a configured network, with their shapes, before any tensor exists (paper §3.5, figure 2).
 
-`plan_layers` is the one place that turns widths, topology, depth, stem and pooling into numbers.
+`plan_layers` is the one place that turns a config into layers: here AlexNet's, from widths, topology, depth, stem and
+pooling; in `cifar_plan` those of cuda-convnet's nets.
 """
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from alexnet_sweep.config import ModelConfig, StemConfig
+from alexnet_sweep.config import Config, ModelConfig, StemConfig
 from alexnet_sweep.errors import ConfigError
+from alexnet_sweep.model.cifar_plan import plan_cifar
+from alexnet_sweep.model.layer import Layer, pooled, scaled
 
 FULL_SIZE_CROP_PX = 224
-WIDTH_UNIT = 4  # scaled widths are multiples of it, so that two groups and two columns divide them
+POOLED = (1, 2, 5)  # convolutions with a pooling after them
 BIAS_LAYERS = ("conv2", "conv4", "conv5", "conv6", "fc6", "fc7")  # paper §5; conv6 as in the released code
 SIXTH_KERNELS = 256  # released code, config 146: 128 in each half
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One layer with weights, and the poolings that follow it (two, where conv2 is left out)."""
-
-    name: str
-    inputs: int
-    outputs: int
-    groups: int = 1
-    kernel: int = 1
-    stride: int = 1
-    padding: tuple[int, int, int, int] = (0, 0, 0, 0)  # left, right, top, bottom
-    out_px: int = 1
-    pools: tuple[tuple[str, int], ...] = ()  # name, side of the maps after it
-
-    @property
-    def fan_in(self) -> int:
-        """Inputs of one output unit."""
-        return self.inputs // self.groups * self.kernel**2
-
-    @property
-    def parameters(self) -> int:
-        return self.outputs * (self.fan_in + 1)
-
-    @property
-    def multiply_accumulates(self) -> int:
-        """For one image, without the biases."""
-        return self.outputs * self.fan_in * self.out_px**2
 
 
 def fitted_stem(stem: StemConfig, crop_px: int) -> tuple[int, int, tuple[int, int, int, int]]:
@@ -64,39 +38,62 @@ def plan_layers(model: ModelConfig, crop_px: int, classes: int) -> list[Layer]:
     Raises:
         ConfigError: where the maps shrink to nothing, or groups or columns do not divide the channels.
     """
+    if model.net.name != "alexnet":
+        return plan_cifar(model, crop_px, classes)
     topology, depth = model.topology, model.depth
     kernel, stride, padding = fitted_stem(model.stem, crop_px)
     layers: list[Layer] = []
     channels, size = 3, crop_px
     for number in range(1, 6):
-        pooled = number in (1, 2, 5)
         if number != depth.removed_conv:
             shape = (kernel, stride, padding) if number == 1 else _later(number, model)
             layer = Layer(
                 f"conv{number}",
                 channels,
-                _scaled(topology.kernels[number - 1], model.width),
+                scaled(topology.kernels[number - 1], model.width),
                 topology.groups[number - 1],
                 *shape,
             )
             size = _convolved(size, layer)
             channels = layer.outputs
             layers.append(dataclasses.replace(layer, out_px=size))
-        if pooled:
-            size = _pooled(size, model, crop_px)
+        if number in POOLED:
+            size = pooled(size, model.pool.size, model.pool.stride, ceil=model.pool.ceil, crop_px=crop_px)
             pools = (*layers[-1].pools, (f"pool{number}", size))
             layers[-1] = dataclasses.replace(layers[-1], pools=pools)
     if depth.sixth_conv:
-        outputs = _scaled(SIXTH_KERNELS, model.width)
+        outputs = scaled(SIXTH_KERNELS, model.width)
         layers.append(Layer("conv6", channels, outputs, 1, *_padded(3, 1), out_px=size))
         channels = outputs
     units = channels * size**2
     for name, width, groups in zip(("fc6", "fc7"), topology.fc_widths, topology.fc_groups, strict=True):
-        layers.append(Layer(name, units, _scaled(width, model.width), groups))
+        layers.append(Layer(name, units, scaled(width, model.width), groups))
         units = layers[-1].outputs
     layers.append(Layer("fc8", units, classes))
+    layers = [dataclasses.replace(layer, takes_bias=layer.name in BIAS_LAYERS) for layer in layers]
     _check_divisions(model, layers)
     return layers
+
+
+def check_names(config: Config, layers: Sequence[Layer]) -> None:
+    """Refuse settings by layer that do not fit the layers there are.
+
+    Raises:
+        ConfigError: a layer without an initial spread, or a weight decay for a layer that is not there.
+    """
+    names, init = [layer.name for layer in layers], config.model.init
+    for name in names:
+        if init.rule == "normal" and name not in init.std:
+            raise ConfigError(
+                f"model.init.std: no value for {name} of model/net={config.model.net.name}; has values for "
+                f"{', '.join(init.std) or 'no layer'}. Choose another model/init, or add +model.init.std.{name}=0.01"
+            )
+    unknown = [name for name in config.regularizer.weight_decay.layers if name not in names]
+    if unknown:
+        raise ConfigError(
+            f"regularizer.weight_decay.layers: model/net={config.model.net.name} has no layer {', '.join(unknown)}; "
+            f"have: {', '.join(names)}. Choose another regularizer/weight_decay"
+        )
 
 
 def _check_divisions(model: ModelConfig, layers: list[Layer]) -> None:
@@ -115,17 +112,13 @@ def _check_divisions(model: ModelConfig, layers: list[Layer]) -> None:
             )
 
 
-def full_size(model: ModelConfig, classes: int) -> list[Layer]:
-    """The same net at width 1 on 224 px crops: where the paper's initial weights belong."""
+def full_size(model: ModelConfig, crop_px: int, classes: int) -> list[Layer]:
+    """The same net at width 1, AlexNet on 224 px crops: where the initial weights belong."""
+    if model.net.name != "alexnet":
+        return plan_cifar(dataclasses.replace(model, width=1.0), crop_px, classes)
     paper_stem = StemConfig(kernel=None, stride=None, padding=None)
     whole = dataclasses.replace(model, width=1.0, stem=paper_stem)
     return plan_layers(whole, FULL_SIZE_CROP_PX, classes)
-
-
-def _scaled(width: int, factor: float) -> int:
-    if factor == 1.0:
-        return width
-    return max(WIDTH_UNIT, round(width * factor / WIDTH_UNIT) * WIDTH_UNIT)
 
 
 def _later(number: int, model: ModelConfig) -> tuple[int, int, tuple[int, int, int, int]]:
@@ -150,13 +143,3 @@ def _convolved(size: int, layer: Layer) -> int:
             "raise data.crop_px or choose a model/stem with a smaller kernel"
         )
     return room // layer.stride + 1
-
-
-def _pooled(size: int, model: ModelConfig, crop_px: int) -> int:
-    if size < model.pool.size:
-        raise ConfigError(
-            f"data.crop_px={crop_px}: too small, a pooling of {model.pool.size} px meets maps of {size} px; "
-            "raise data.crop_px, or choose a model/stem with a smaller stride"
-        )
-    room = size - model.pool.size
-    return (-(-room // model.pool.stride) if model.pool.ceil else room // model.pool.stride) + 1

@@ -1,0 +1,23 @@
+"""From a config to an initialised network, whichever it is."""
+
+from torch import nn
+
+from alexnet_sweep.config import Config
+from alexnet_sweep.model.alexnet import alexnet_children
+from alexnet_sweep.model.cifar import cifar_children
+from alexnet_sweep.model.init import initialise
+from alexnet_sweep.model.plan import plan_layers
+
+CHILDREN = {"alexnet": alexnet_children, "conv_pool": cifar_children, "conv_local": cifar_children}
+
+
+def build_model(config: Config, classes: int) -> nn.Module:
+    """The configured net, initialised: maps (batch, 3, crop, crop) inputs to (batch, classes) logits.
+
+    Raises:
+        ConfigError: where the sizes do not fit together.
+    """
+    layers = plan_layers(config.model, config.data.crop_px, classes)
+    net = nn.Sequential(CHILDREN[config.model.net.name](config, layers))
+    initialise(net, layers, config, classes=classes)
+    return net
