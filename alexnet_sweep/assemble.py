@@ -95,6 +95,8 @@ def assemble(config: Config, device: torch.device, progress: Progress | None = N
         optim=config.optim,
         device=device,
         classes=len(packed.meta.class_names),
+        mix=config.aug.mix,
+        regularizer=config.regularizer,
     )
     return Assembly(packed, parts, pixels, trainer, device)
 

@@ -1,4 +1,4 @@
-"""PyTorch's process-wide settings for the length of one run: threads and determinism."""
+"""PyTorch's process-wide settings for the length of one run: threads, determinism, the state of its generators."""
 
 import os
 from collections.abc import Iterator
@@ -26,8 +26,10 @@ def backend(config: TrainerConfig) -> Iterator[None]:
     torch.use_deterministic_algorithms(config.deterministic)
     deterministic.fill_uninitialized_memory = False  # a debugging aid that costs 5 % of a step
     torch.backends.cudnn.benchmark = not config.deterministic
+    gpus = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     try:
-        yield
+        with torch.random.fork_rng(devices=gpus):
+            yield
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(was_deterministic)

@@ -1,5 +1,6 @@
 """Hydra's entry: composed config → typed config → one run. Imports no torch before a run really starts."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from alexnet_sweep.config import Config, check, register_schema
+from alexnet_sweep.config import Config, check, refuse_unread, register_schema
 from alexnet_sweep.groups import conf_folder
 from alexnet_sweep.mistakes import refuse_unknown_keys
 from alexnet_sweep.terminal import show_log
@@ -35,7 +36,10 @@ def launch() -> None:
 def _task(composed: DictConfig) -> dict[str, Any] | None:
     in_a_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
-        return run_one(typed(composed), in_a_sweep=in_a_sweep)
+        # Unresolved: a typed interpolation is resolved where it stands, or told of there.
+        typed_overrides = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+        assert isinstance(typed_overrides, list)
+        return run_one(typed(composed, [str(word) for word in typed_overrides]), in_a_sweep=in_a_sweep)
     except Exception as error:
         if in_a_sweep:
             raise
@@ -43,16 +47,17 @@ def _task(composed: DictConfig) -> dict[str, Any] | None:
         return None
 
 
-def typed(composed: DictConfig) -> Config:
-    """The dataclass of a composed config, checked.
+def typed(composed: DictConfig, overrides: Sequence[str] = ()) -> Config:
+    """The dataclass of a composed config, checked; `overrides` are those that somebody typed.
 
     Raises:
-        ConfigError: keys beside the schema's, or values that are not allowed.
+        ConfigError: keys beside the schema's, values that are not allowed, overrides that would change nothing.
     """
     refuse_unknown_keys(composed)
     config = OmegaConf.to_object(composed)
     assert isinstance(config, Config)
     check(config)
+    refuse_unread(config, overrides)
     return config
 
 
@@ -73,7 +78,7 @@ def run_one(config: Config, *, in_a_sweep: bool = False) -> dict[str, Any]:
     if not in_a_sweep:  # a sweep has checked it against all its runs
         check_retrain(config.sweep, {name})
     folder = RunFolder(Path(config.paths.runs) / name)
-    decision = decide(folder, config.sweep, source_hash())
+    decision = decide(folder, config.sweep, source_hash(config))
     if decision.action is Action.DONE:
         result = folder.read_result()
         assert result is not None
@@ -93,7 +98,7 @@ def run_one(config: Config, *, in_a_sweep: bool = False) -> dict[str, Any]:
 
     def admit() -> bool:
         """Decide again, now that nobody else can claim the run: whether what it has recorded goes."""
-        again = decide(folder, config.sweep, source_hash())
+        again = decide(folder, config.sweep, source_hash(config))
         if again.action not in TO_TRAIN:
             raise FolderError(f"run {name}: {again.why} by now; start again")
         return again.clear

@@ -20,4 +20,4 @@ def composed(overrides: Sequence[str]) -> Config:
         config = compose("config", overrides=list(overrides))
     with read_write(config), open_dict(config):
         config.pop("hydra", None)
-    return typed(config)
+    return typed(config, overrides)

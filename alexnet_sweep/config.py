@@ -7,7 +7,7 @@ Errors are fractions in [0, 1]; sizes of images are in pixels.
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,9 +26,15 @@ def between(low: float, high: float = math.inf, *, open_high: bool = False) -> A
     return field(default=MISSING, metadata={"low": low, "high": high, "open_high": open_high})
 
 
+# Something of one's own in place of ours: {_target_: dotted.path, …arguments}; see `alexnet_sweep.plugins`.
+Custom = dict[str, Any] | None
+
+
 @dataclass
 class NetConfig:
     """Which network: AlexNet, or one of cuda-convnet's for CIFAR-10 (the paper's footnote to §3.3)."""
+
+    custom: Custom = None  # called with classes= and crop_px=; gives the whole network
 
     name: str = choice("alexnet", "conv_pool", "conv_local")
     hidden_units: int | None = between(1)  # conv_pool: a hidden fully connected layer before the last; null: none
@@ -66,6 +72,7 @@ class DepthConfig:
 class LrnConfig:
     """Local response normalisation (paper §3.3)."""
 
+    custom: Custom = None  # called with the number of channels; gives the normaliser after conv1 and conv2
     kind: str = choice("across_maps", "within_map")  # of the first and the second: over channels, or over pixels
     first: bool = MISSING  # after conv1
     second: bool = MISSING  # after conv2
@@ -86,6 +93,7 @@ class LrnConfig:
 class PoolConfig:
     """Max pooling after conv1, conv2 and conv5 (paper §3.4), and the paddings that go with its sizes."""
 
+    custom: Custom = None  # called with size, stride and ceil_mode=; gives another kind of pooling
     size: int = between(1)
     stride: int = between(1)
     ceil: bool = MISSING  # the last window may hang over the edge
@@ -97,6 +105,7 @@ class PoolConfig:
 class ActivationConfig:
     """The non-linearity (paper §3.1)."""
 
+    custom: Custom = None  # called with nothing; gives the module
     name: str = choice("relu", "tanh", "scaled_tanh")
 
 
@@ -162,10 +171,26 @@ class LightingConfig:
 
 
 @dataclass
+class TransformConfig:
+    """A further transform of each training image, after crop and mirror. Not in the paper."""
+
+    custom: Custom = None  # called with nothing; gives a transform of uint8 (3, height, width) images
+
+
+@dataclass
+class MixConfig:
+    """Training images and labels mixed within a batch. Not in the paper."""
+
+    custom: Custom = None  # called with num_classes=; gives a transform of (inputs, labels)
+
+
+@dataclass
 class AugConfig:
     crop: CropConfig = field(default_factory=CropConfig)
     flip: FlipConfig = field(default_factory=FlipConfig)
     lighting: LightingConfig = field(default_factory=LightingConfig)
+    transform: TransformConfig = field(default_factory=TransformConfig)
+    mix: MixConfig = field(default_factory=MixConfig)
 
 
 @dataclass
@@ -186,15 +211,32 @@ class WeightDecayConfig:
 
 
 @dataclass
+class LabelSmoothingConfig:
+    """Training targets moved towards uniform (arXiv 1512.00567). Not in the paper."""
+
+    amount: float = between(0, 1, open_high=True)
+
+
+@dataclass
+class EmaConfig:
+    """Evaluation by a running average of the weights. Not in the paper."""
+
+    decay: float | None = between(0, 1, open_high=True)  # a step; null: the weights themselves
+
+
+@dataclass
 class RegularizerConfig:
     dropout: DropoutConfig = field(default_factory=DropoutConfig)
     weight_decay: WeightDecayConfig = field(default_factory=WeightDecayConfig)
+    label_smoothing: LabelSmoothingConfig = field(default_factory=LabelSmoothingConfig)
+    ema: EmaConfig = field(default_factory=EmaConfig)
 
 
 @dataclass
 class OptimConfig:
     """The update rule (paper §5)."""
 
+    custom: Custom = None  # called with parameter groups and lr=; gives a torch optimiser
     name: str = choice("sgd", "adam", "adamw")
     learning_rate: float = between(0)
     bias_learning_rate_factor: float = between(0)
@@ -206,6 +248,7 @@ class OptimConfig:
 class ScheduleConfig:
     """How the learning rate falls (paper §5)."""
 
+    custom: Custom = None  # called with the epoch and the total; gives the factor of the full rate
     name: str = choice("constant", "fractions", "plateau", "multistep", "cosine")
     drop_factor: float = between(0, 1)  # the learning rate is multiplied by this at each drop
     drop_fractions: list[float] = between(0, 1)  # fractions: where in training
@@ -222,8 +265,9 @@ class ScheduleConfig:
 class DataConfig:
     """Where images come from and the size they are stored at."""
 
+    custom: Custom = None  # called with nothing; gives content_id() and open(scratch), see data.source.CustomData
     name: str = MISSING
-    source: str = choice("digits", "datasets")
+    source: str = choice("digits", "datasets", "custom")
     path: str | None = MISSING  # local folder; when null, the hub name
     hub: str | None = MISSING
     hub_config: str | None = MISSING
@@ -233,6 +277,7 @@ class DataConfig:
     train_split: str = MISSING
     test_split: str | None = MISSING  # null: the first of validation, valid, val, test
     test_fraction: float | None = between(0, 1, open_high=True)  # taken from train where no test split exists
+    geometry: str = choice("central_square", "warp_256")  # shorter side, then the centre; or squeezed (Caffe's 256x256)
     stored_px: int = between(4)  # images are stored as squares of this side
     crop_px: int = between(4)  # side of the training crops and of the views
     heldout_fraction: float = between(0, 1, open_high=True)  # of train, for schedules and choices
@@ -246,6 +291,7 @@ class EvalConfig:
     average: str = choice("probabilities", "logits")  # what is averaged over the views
     mirrored_views: bool = MISSING  # false: five views, where a mirrored image is another thing (digits)
     batch_size: int = between(1)  # views in one forward pass
+    metrics: dict[str, Any] = MISSING  # by name, a Custom called with probabilities and labels; gives a number
     clean_train_images: int = between(0)  # training images evaluated without augmentation, each epoch
 
 
@@ -293,6 +339,7 @@ class Config:
     """The whole config of one run."""
 
     seed: int = between(0)
+    init_from: str | None = MISSING  # a run (its id or folder) whose weights training starts from
     model: ModelConfig = field(default_factory=ModelConfig)
     aug: AugConfig = field(default_factory=AugConfig)
     regularizer: RegularizerConfig = field(default_factory=RegularizerConfig)
@@ -321,6 +368,41 @@ def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field
             yield from leaves(value, f"{prefix}{item.name}.")
         else:
             yield f"{prefix}{item.name}", item, value
+
+
+# What a network does not look at: no factor there makes a difference to it.
+UNREAD = {
+    "alexnet": ("model.local3_width", "model.net.hidden_units"),
+    "conv_pool": ("model.stem", "model.topology", "model.depth", "model.pool", "model.local3_width"),
+    "conv_local": ("model.stem", "model.topology", "model.depth", "model.pool", "model.net.hidden_units"),
+}
+
+
+def unread(config: Config) -> tuple[str, ...]:
+    """Keys, and groups of keys, that the chosen network does not read; they count in no identity."""
+    if config.model.net.custom is not None:
+        own = tuple(f"model.{item.name}" for item in dataclasses.fields(ModelConfig) if item.name != "net")
+        return (*own, "model.net.name", "model.net.hidden_units", "regularizer.dropout")
+    name = config.model.net.name
+    return UNREAD[name] + (() if name == "alexnet" else ("regularizer.dropout",))
+
+
+def refuse_unread(config: Config, overrides: Sequence[str]) -> None:
+    """Refuse what was typed about parts that the chosen network does not have: it would change nothing.
+
+    Raises:
+        ConfigError: naming the first such override.
+    """
+    for override in overrides:
+        key = override.lstrip("+~").split("=", 1)[0].replace("/", ".")
+        for part in unread(config):
+            if key == part or key.startswith(f"{part}."):
+                net = (
+                    "the network of model.net.custom"
+                    if config.model.net.custom
+                    else f"model/net={config.model.net.name}"
+                )
+                raise ConfigError(f"{override}: {net} does not read {part}; leave it out, or choose another model/net")
 
 
 def check(config: Config) -> None:
@@ -359,6 +441,10 @@ def _numbers(value: Any) -> list[Any]:
 
 def _check_across(config: Config) -> None:
     data, model, schedule = config.data, config.model, config.schedule
+    if (data.source == "custom") != (data.custom is not None):
+        raise ConfigError(
+            f"data.source={data.source}: data.custom is {'set' if data.custom else 'not set'}; the two go together"
+        )
     if data.crop_px > data.stored_px:
         raise ConfigError(
             f"data.crop_px={data.crop_px}: larger than the stored images (data.stored_px={data.stored_px}); "

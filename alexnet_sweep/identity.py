@@ -8,11 +8,13 @@ gives another. An arm is a run without its seed.
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from alexnet_sweep.config import Config
+from alexnet_sweep.config import Config, unread
+from alexnet_sweep.plugins import sources, targets
 
 FREE_KEYS = (
     "sweep",  # how a sweep is carried out
@@ -20,6 +22,7 @@ FREE_KEYS = (
     "checkpoint",  # how often a run is saved, and what is kept of it
     "trainer.progress",  # what is shown
     "data.path",  # where the data set lies: its fingerprint counts instead
+    "init_from",  # where weights lie: what is in them counts instead
 )
 
 # What a result depends on: every module that takes part in training, evaluating or recording a run.
@@ -42,15 +45,18 @@ TRAINING_SOURCES = (
     "model/init.py",
     "model/layer.py",
     "model/layers.py",
+    "model/measure.py",
     "model/order.py",
     "model/plan.py",
     "optim.py",
     "outcome.py",
+    "plugins.py",
     "predict.py",
     "schedule.py",
     "speed.py",
     "streams.py",
     "train.py",
+    "transfer.py",
 )
 
 
@@ -60,9 +66,9 @@ def plain(config: Config) -> dict[str, Any]:
 
 
 def identity(config: Config, data_fingerprint: str) -> dict[str, Any]:
-    """What the hash is taken of: the config without `FREE_KEYS`, with the data's fingerprint."""
+    """What the hash is taken of: the config without `FREE_KEYS` and what is unread, with the data's fingerprint."""
     kept = plain(config)
-    for key in FREE_KEYS:
+    for key in (*FREE_KEYS, *unread(config)):
         *parents, last = key.split(".")
         node = kept
         for parent in parents:
@@ -77,6 +83,11 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def names_digest(names: Sequence[str]) -> str:
+    """Twelve hex digits of a list of class names."""
+    return _digest(list(names))[:12]
+
+
 def run_id(config: Config, data_fingerprint: str) -> str:
     """Twelve hex digits; equal for every spelling of the same run."""
     return _digest(identity(config, data_fingerprint))[:12]
@@ -89,8 +100,13 @@ def arm_id(config: Config, data_fingerprint: str) -> str:
     return _digest(kept)[:12]
 
 
+def source_hash(config: Config) -> str:
+    """Twelve hex digits of the sources that a run depends on, ours and the user's, as this process found them first."""
+    return _source_hash(tuple(sorted(targets(config))))
+
+
 @cache
-def source_hash() -> str:
-    """Twelve hex digits of the sources that training depends on, as this process found them first."""
+def _source_hash(custom: tuple[str, ...]) -> str:
     package = Path(__file__).parent
-    return _digest([[name, (package / name).read_text()] for name in TRAINING_SOURCES])[:12]
+    ours = [[name, (package / name).read_text()] for name in TRAINING_SOURCES]
+    return _digest([*ours, *sources(custom)])[:12]

@@ -20,13 +20,15 @@ from alexnet_sweep.backend import backend
 from alexnet_sweep.config import Config
 from alexnet_sweep.errors import Interrupted
 from alexnet_sweep.files import whole_file
-from alexnet_sweep.identity import plain, source_hash
+from alexnet_sweep.identity import names_digest, plain, source_hash
+from alexnet_sweep.model.measure import measured
 from alexnet_sweep.model.plan import plan_layers
 from alexnet_sweep.narrate import Narrator, logging_to
 from alexnet_sweep.outcome import centre_errors, final_outcome
 from alexnet_sweep.speed import is_stuck
 from alexnet_sweep.stopping import Stop, stop_on_signal
-from alexnet_sweep.store import Claim, RunFolder
+from alexnet_sweep.store import Claim, RunFolder, run_to_start_from
+from alexnet_sweep.transfer import start_from
 
 
 class TrainingDiverged(Exception):
@@ -59,7 +61,7 @@ def run(config: Config, run_id: str, admit: Callable[[], bool] = lambda: False) 
     """
     device = effective_device(config.trainer.device)
     folder = RunFolder(Path(config.paths.runs) / run_id)
-    claimed = folder.claimed(config.trainer.epochs, source_hash(), admit)
+    claimed = folder.claimed(config.trainer.epochs, source_hash(config), admit)
     with claimed as claim, logging_to(folder), backend(config.trainer):
         folder.failure.unlink(missing_ok=True)
         try:
@@ -89,6 +91,9 @@ def _run(config: Config, device: torch.device, folder: RunFolder, claim: Claim, 
         job.trainer.precision,
     )
     history = History()
+    if config.init_from is not None and not folder.checkpoint.is_file():
+        source = run_to_start_from(Path(config.paths.runs), config.init_from)
+        start_from(job.trainer.net, source, same_classes=_same_classes(source, job))
     if folder.checkpoint.is_file():
         history = History(**checkpoint.restore(folder.checkpoint, job.trainer))
         logger.info("resumed at epoch {}, step {}", job.trainer.epoch + 1, job.trainer.next_step)
@@ -129,6 +134,12 @@ def _run(config: Config, device: torch.device, folder: RunFolder, claim: Claim, 
     centre = errors["test"]["centre"]["top1_error"]
     logger.info("run {} done: test error {:.2%} (centre view)", folder.run_id, centre)
     return result
+
+
+def _same_classes(source: RunFolder, job: Assembly) -> bool:
+    result = source.read_result()
+    assert result is not None, "run_to_start_from returns finished runs"
+    return bool(result["data"]["class_names"] == names_digest(job.packed.meta.class_names))
 
 
 def _train(
@@ -227,6 +238,7 @@ def _result(
             "name": meta.name,
             "fingerprint": meta.fingerprint,
             "classes": job.classes,
+            "class_names": names_digest(meta.class_names),
             "train_images": len(job.trainer.batches.rows_of(last)),
             "heldout_images": len(job.heldout_in(last)),
             "test_images": len(job.parts.test),
@@ -234,17 +246,22 @@ def _result(
         "epochs": config.trainer.epochs,
         "steps": job.trainer.batches.steps_before(config.trainer.epochs),
         "parameters": parameters,
-        "multiply_accumulates": sum(
-            layer.multiply_accumulates for layer in plan_layers(config.model, data.crop_px, job.classes)
-        ),
+        "multiply_accumulates": _multiply_accumulates(config, job),
         "views": views_of(meta.stored_px, data.crop_px, config.eval.mirrored_views).count,
         "last_epoch": history.rows[-1],
         "steps_to_threshold": job.trainer.to_threshold.step,
         "errors": errors,
         "effective": history.settings[-1],
         "earlier_effective": history.settings[:-1],
-        "source_hash": source_hash(),
+        "source_hash": source_hash(config),
     }
+
+
+def _multiply_accumulates(config: Config, job: Assembly) -> int:
+    crop_px = config.data.crop_px
+    if config.model.net.custom is not None:
+        return sum(module.multiply_accumulates for module in measured(job.trainer.net, crop_px))
+    return sum(layer.multiply_accumulates for layer in plan_layers(config.model, crop_px, job.classes))
 
 
 def _effective(job: Assembly) -> dict[str, Any]:
@@ -258,7 +275,7 @@ def _effective(job: Assembly) -> dict[str, Any]:
 
 
 def _write_weights(folder: RunFolder, job: Assembly) -> None:
-    weights = {name: value.cpu().contiguous() for name, value in job.trainer.net.state_dict().items()}
+    weights = {name: value.cpu().contiguous() for name, value in job.trainer.evaluated.state_dict().items()}
     with whole_file(folder.weights) as stream:
         stream.write(to_safetensors(weights))
 

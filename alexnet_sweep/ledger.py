@@ -1,12 +1,12 @@
 """Planned runs against run folders: what is done, what goes on, what starts, and why."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from alexnet_sweep.config import SweepConfig
+from alexnet_sweep.config import Config, SweepConfig
 from alexnet_sweep.errors import ConfigError, SweepError
 from alexnet_sweep.store import FAILED, RunFolder
 from alexnet_sweep.study import PlannedRun
@@ -34,8 +34,8 @@ class Decision:
     clear: bool = False
 
 
-def decide(folder: RunFolder, sweep: SweepConfig, source_hash: str) -> Decision:
-    """What a start would do with one run."""
+def decide(folder: RunFolder, sweep: SweepConfig, sources: str) -> Decision:
+    """What a start would do with one run; `sources` is the hash of today's training code."""
     name, retrain = folder.run_id, sweep.retrain
     owner = folder.alive_elsewhere()
     if owner is not None:
@@ -46,7 +46,7 @@ def decide(folder: RunFolder, sweep: SweepConfig, source_hash: str) -> Decision:
         return Decision(name, Action.RUN, "sweep.retrain names it", clear=True)
     result = folder.read_result()
     if result is not None:
-        if result["source_hash"] == source_hash or sweep.stale == "keep":
+        if result["source_hash"] == sources or sweep.stale == "keep":
             return Decision(name, Action.DONE, "has a result")
         if sweep.stale == "retrain":
             return Decision(name, Action.RUN, "its result is of older training code", clear=True)
@@ -59,7 +59,7 @@ def decide(folder: RunFolder, sweep: SweepConfig, source_hash: str) -> Decision:
             return Decision(name, Action.GIVEN_UP, f"failed {failures}×: {status.get('reason')}")
         return Decision(name, Action.RUN, f"failed {failures}×, tried again", clear=True)
     if folder.checkpoint.is_file():
-        older = status.get("source_hash") not in (None, source_hash)
+        older = status.get("source_hash") not in (None, sources)
         if older and sweep.stale == "stop":
             return Decision(name, Action.STALE, "its checkpoint is of older training code")
         if older and sweep.stale == "retrain":
@@ -81,15 +81,17 @@ def check_retrain(sweep: SweepConfig, known: set[str]) -> None:
         )
 
 
-def decide_all(runs: Sequence[PlannedRun], runs_folder: Path, sweep: SweepConfig, source_hash: str) -> list[Decision]:
-    """A decision for every planned run, in order.
+def decide_all(
+    runs: Sequence[PlannedRun], runs_folder: Path, sweep: SweepConfig, sources_of: Callable[[Config], str]
+) -> list[Decision]:
+    """A decision for every planned run, in order; `sources_of` gives the hash of today's training code of a run.
 
     Raises:
         SweepError: where results of older training code would be mixed with new ones.
         ConfigError: where sweep.retrain names no run of the study.
     """
     check_retrain(sweep, {run.run_id for run in runs})
-    decisions = [decide(RunFolder(runs_folder / run.run_id), sweep, source_hash) for run in runs]
+    decisions = [decide(RunFolder(runs_folder / run.run_id), sweep, sources_of(run.config)) for run in runs]
     stale = [decision.run_id for decision in decisions if decision.action is Action.STALE]
     if stale:
         raise SweepError(

@@ -155,7 +155,7 @@ def _about_value(argument: str, key: str, hint: Any, message: str) -> str | None
 
 def _type_words(hint: Any) -> str:
     if typing.get_origin(hint) is dict:
-        return "names with a number each, as {NAME: NUMBER}"
+        return "a table, as {NAME: VALUE}"
     if typing.get_origin(hint) is list:
         return f"a list of {_type_words(typing.get_args(hint)[0]).split(' ', 1)[-1]}s"
     kinds = {

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from alexnet_sweep.config import OptimConfig, WeightDecayConfig
+from alexnet_sweep.plugins import load
 from alexnet_sweep.schedule import Factors
 
 
@@ -31,6 +32,9 @@ def build_optimizer(net: nn.Module, config: OptimConfig, decay: WeightDecayConfi
         found.setdefault((conv1, bias, strength), fresh)["params"].append(value)
     # The first group's rate is the one that is told of: that of weights, and not conv1's.
     groups = [found[key] for key in sorted(found)]
+    if config.custom is not None:
+        own: torch.optim.Optimizer = load(config.custom)(groups, lr=config.learning_rate)
+        return own
     if config.name == "sgd":
         return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
     kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from alexnet_sweep.assemble import Assembly
 from alexnet_sweep.config import EvalConfig
 from alexnet_sweep.metrics import ErrorCounts, best_classes, count_errors, label_ranks
+from alexnet_sweep.plugins import load
 from alexnet_sweep.predict import Beat, Probabilities, predict
 
 KEEP_ALL_PROBABILITIES_UP_TO = 100  # classes
@@ -19,8 +20,8 @@ def probabilities(
 ) -> Probabilities:
     """Evaluate stored rows of `train` or `test` with the network as it is."""
     return predict(
-        job.trainer.net,
-        job.trainer.forward,
+        job.trainer.evaluated,
+        job.trainer.answer,
         job.packed.images[split],
         rows,
         pixels=job.pixels,
@@ -55,10 +56,20 @@ def final_outcome(
         ids = [job.packed.ids[split][row] for row in rows]
         errors[name] = {
             view: _as_dict(count_errors(label_ranks(values, labels), job.classes))
+            | _own_metrics(config, values, labels)
             for view, values in (("centre", found.centre), ("ten", found.ten))
         }
         tables.append(_table(name, ids, labels, found.centre, found.ten))
     return errors, pa.concat_tables(tables)
+
+
+def _own_metrics(
+    config: EvalConfig, values: NDArray[np.float32], labels: NDArray[np.int64]
+) -> dict[str, dict[str, float]]:
+    """Metrics of the user's own, from probabilities (images, classes) and labels (images,)."""
+    if not config.metrics:
+        return {}
+    return {"metrics": {name: float(load(custom)(values, labels)) for name, custom in config.metrics.items()}}
 
 
 def _as_dict(counts: ErrorCounts) -> dict[str, Any]:

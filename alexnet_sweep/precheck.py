@@ -1,5 +1,6 @@
 """What can be known to be wrong with a run before anything is written or trained. Imports no torch."""
 
+import hashlib
 import sys
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from alexnet_sweep.data.splits import check_sizes
 from alexnet_sweep.errors import ConfigError
 from alexnet_sweep.machine import memory_bytes
 from alexnet_sweep.model.plan import check_names, plan_layers
+from alexnet_sweep.plugins import check_plugins
+from alexnet_sweep.store import run_to_start_from
 
 BYTES_A_PARAMETER = 12  # value, gradient and velocity in fp32
 
@@ -21,22 +24,35 @@ class DataFacts:
     def __init__(self) -> None:
         self._marks: dict[str, str] = {}
         self._metas: dict[str, Meta] = {}
+        self._weights: dict[str, str] = {}
 
     def fingerprint(self, config: Config) -> str:
-        """Of the run's data set.
+        """Of the run's data set, and of the weights it starts from if they are another run's.
 
         Raises:
             DataError: where there is no such data set.
+            FolderError: where `init_from` names no finished run.
             ConfigError: where runs would be written into it, and change it.
         """
+        mark = self._data_mark(config)
+        if config.init_from is None:
+            return mark
+        if config.init_from not in self._weights:
+            weights = run_to_start_from(Path(config.paths.runs), config.init_from).weights
+            self._weights[config.init_from] = hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
+        return f"{mark}+{self._weights[config.init_from]}"
+
+    def _data_mark(self, config: Config) -> str:
         key = repr(config.data)
         if key not in self._marks:
+            if config.data.custom is not None:
+                check_plugins(config)
             self._marks[key] = fingerprint(config.data)
             _check_apart(config)
         return self._marks[key]
 
     def _meta(self, config: Config) -> Meta:
-        mark = self.fingerprint(config)
+        mark = self._data_mark(config)
         if mark not in self._metas:
             self._metas[mark] = describe(config.data, Path(config.paths.store))
         return self._metas[mark]
@@ -48,6 +64,7 @@ class DataFacts:
             SweepError: one line.
         """
         check(config)
+        check_plugins(config)
         meta = self._meta(config)
         check_sizes(config, meta.counts)
         layers = plan_layers(config.model, config.data.crop_px, len(meta.class_names))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from alexnet_sweep.config import ScheduleConfig
+from alexnet_sweep.plugins import load
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Schedule:
 
     def __init__(self, config: ScheduleConfig, total_epochs: int) -> None:
         self.config, self.total_epochs = config, total_epochs
+        self._custom = None if config.custom is None else load(config.custom)
         self.drops = 0
         self.best: float | None = None
         self.waited = 0
@@ -31,6 +33,8 @@ class Schedule:
     def factor(self, epoch: int) -> float:
         """Of weights but conv1's, for epoch `epoch`, counted from 0."""
         config = self.config
+        if self._custom is not None:
+            return float(self._custom(epoch, self.total_epochs))
         if config.name == "constant":
             return 1.0
         if config.name == "cosine":

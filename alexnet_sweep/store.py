@@ -287,6 +287,23 @@ class StudyFolder:
         return plan
 
 
+def run_to_start_from(runs: Path, name: str) -> RunFolder:
+    """The finished run with weights that `init_from` names, by its id or its folder.
+
+    Raises:
+        FolderError: where there is none.
+    """
+    folder = RunFolder(Path(name) if "/" in name else runs / name)
+    if not folder.result.is_file() or not folder.weights.is_file():
+        lacks = "no run folder" if not folder.path.is_dir() else "not done, or kept without weights"
+        done = sorted(item.parent.name for item in runs.glob("*/weights.safetensors")) if runs.is_dir() else []
+        raise FolderError(
+            f"init_from={name}: {lacks} ({folder.path}); give the id of a finished run below {runs}, or a folder. "
+            f"Have: {', '.join(done[:8]) or 'none yet'}"
+        )
+    return folder
+
+
 def study_folder(runs: Path, name: str) -> StudyFolder:
     return StudyFolder(runs / "_studies" / name)
 

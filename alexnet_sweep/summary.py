@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from alexnet_sweep.data.pack import describe
 from alexnet_sweep.mistakes import explain, is_users
 from alexnet_sweep.model.layer import Layer
 from alexnet_sweep.model.plan import plan_layers
+from alexnet_sweep.plugins import check_plugins
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,19 +28,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_intermixed_args(arguments)
     try:
         config = composed(chosen.overrides)
-        layers = plan_layers(config.model, config.data.crop_px, chosen.classes or _classes(config))
+        classes = chosen.classes or _classes(config)
+        if config.model.net.custom is None:
+            figures = summarised(plan_layers(config.model, config.data.crop_px, classes))
+        else:
+            figures = _measured(config, classes)
     except Exception as error:
         if not is_users(error):
             raise
         print(explain(error, chosen.overrides), file=sys.stderr)
         return 2
-    figures = summarised(layers)
     print(json.dumps(figures, indent=1) if chosen.json else _table(figures))
     return 0
 
 
 def _classes(config: Config) -> int:
     return len(describe(config.data, Path(config.paths.store)).class_names)
+
+
+def _measured(config: Config, classes: int) -> dict[str, Any]:
+    """As `summarised`, of a network of the user's own, which must be built for it."""
+    check_plugins(config)
+    from alexnet_sweep.model.build import build_model
+    from alexnet_sweep.model.measure import measured
+
+    rows = [
+        vars(module) | {"output": list(module.output)}
+        for module in measured(build_model(config, classes), config.data.crop_px)
+    ]
+    return {"layers": rows, "total": _total(rows)}
 
 
 def summarised(layers: Sequence[Layer]) -> dict[str, Any]:
@@ -57,17 +74,21 @@ def summarised(layers: Sequence[Layer]) -> dict[str, Any]:
         for name, size in layer.pools:
             row = {"name": name, "output": [layer.outputs, size, size], "parameters": 0, "multiply_accumulates": 0}
             rows.append(row)
-    total = {key: sum(row[key] for row in rows) for key in ("parameters", "multiply_accumulates")}
-    return {"layers": rows, "total": total}
+    return {"layers": rows, "total": _total(rows)}
+
+
+def _total(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    return {key: sum(row[key] for row in rows) for key in ("parameters", "multiply_accumulates")}
 
 
 def _table(figures: dict[str, Any]) -> str:
-    lines = [f"{'layer':<8} {'output':>16} {'parameters':>14} {'multiply-accumulates':>22}"]
+    width = max(8, *(len(row["name"]) for row in figures["layers"]))
+    lines = [f"{'layer':<{width}} {'output':>16} {'parameters':>14} {'multiply-accumulates':>22}"]
     for row in figures["layers"]:
         shape = " × ".join(str(size) for size in row["output"])
-        lines.append(f"{row['name']:<8} {shape:>16} {row['parameters']:>14,} {row['multiply_accumulates']:>22,}")
+        lines.append(f"{row['name']:<{width}} {shape:>16} {row['parameters']:>14,} {row['multiply_accumulates']:>22,}")
     total = figures["total"]
-    lines.append(f"{'total':<8} {'':>16} {total['parameters']:>14,} {total['multiply_accumulates']:>22,}")
+    lines.append(f"{'total':<{width}} {'':>16} {total['parameters']:>14,} {total['multiply_accumulates']:>22,}")
     return "\n".join(lines)
 
 

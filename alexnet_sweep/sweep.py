@@ -43,12 +43,14 @@ def conduct(jobs: Sequence[Sequence[str]], *, swept: Sequence[str], compose: Com
         fingerprint=facts.fingerprint,
         max_runs=settings.sweep.max_runs,
     )
-    decisions = decide_all(study.runs, runs, settings.sweep, source_hash())
+    decisions = decide_all(study.runs, runs, settings.sweep, source_hash)
     chosen = {decision.run_id for decision in decisions if decision.action in TO_TRAIN}
     wanted = [run for run in study.runs if run.run_id in chosen]
     for run in wanted:
         facts.pack(run.config)
-    study_folder(runs, study.name).write_plan(study.as_plan() | {"command": command(), "source_hash": source_hash()})
+    study_folder(runs, study.name).write_plan(
+        study.as_plan() | {"command": command(), "source_hash": source_hash(settings)}
+    )
     logger.info("study {}: {}", study.name, summary(decisions))
     returns: list[Any] = []
     stopped = None

@@ -13,14 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from alexnet_sweep.config import OptimConfig, TrainerConfig
+from alexnet_sweep.config import MixConfig, OptimConfig, RegularizerConfig, TrainerConfig
 from alexnet_sweep.data.batches import TrainingBatches
 from alexnet_sweep.metrics import TOP
 from alexnet_sweep.model.layers import set_step
 from alexnet_sweep.optim import set_learning_rate_factors
+from alexnet_sweep.plugins import load
 from alexnet_sweep.schedule import Schedule
 from alexnet_sweep.speed import STUCK_WINDOW_STEPS, StepsToThreshold
+from alexnet_sweep.streams import stream_seed
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -68,9 +71,16 @@ class Trainer:
         optim: OptimConfig,
         device: torch.device,
         classes: int,
+        mix: MixConfig,
+        regularizer: RegularizerConfig,
     ) -> None:
         self.net, self.batches, self.optimizer, self.schedule = net, batches, optimizer, schedule
         self.config, self.optim, self.device, self.classes = config, optim, device, classes
+        self.label_smoothing = regularizer.label_smoothing.amount
+        self._mix = None if mix.custom is None else load(mix.custom)(num_classes=classes)
+        self._averaged: AveragedModel | None = None
+        if regularizer.ema.decay is not None:
+            self._averaged = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(regularizer.ema.decay))  # type: ignore[no-untyped-call]
         self.precision = effective_precision(config.precision, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
         self.to_threshold = StepsToThreshold(config.threshold_train_error, config.threshold_images)
@@ -79,10 +89,18 @@ class Trainer:
         self.next_step = 0  # within the epoch
         self._clear_sums()
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Logits at the run's precision."""
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network that answers: the one that is trained, or the running average of its weights."""
+        return self.net if self._averaged is None else self._averaged.module
+
+    def answer(self, inputs: Tensor) -> Tensor:
+        """Logits of the evaluated network, at the run's precision."""
+        return self._forward(self.evaluated, inputs)
+
+    def _forward(self, net: nn.Module, inputs: Tensor) -> Tensor:
         with self._autocast():
-            logits: Tensor = self.net(inputs)
+            logits: Tensor = net(inputs)
         return logits
 
     def steps(self) -> Iterator[Step]:
@@ -135,14 +153,21 @@ class Trainer:
     def _train_on(self, inputs: Tensor, labels: Tensor) -> None:
         set_step(self.net, self.steps_done)
         self.optimizer.zero_grad(set_to_none=True)
-        logits = self.forward(inputs).float()
-        loss = F.cross_entropy(logits, labels)
+        targets = labels  # class numbers, or where images are mixed (batch, classes) shares
+        # For parts that draw from torch's own generator; ours have streams of their own.
+        torch.manual_seed(stream_seed(self.batches.seed, "step", self.steps_done))
+        if self._mix is not None:
+            inputs, targets = self._mix(inputs, labels)
+        logits = self._forward(self.net, inputs).float()
+        loss = F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if self.config.clip_grad_norm is not None:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip_grad_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        if self._averaged is not None:
+            self._averaged.update_parameters(self.net)
         self._add_to_sums(logits.detach(), labels, loss.detach())
 
     def _add_to_sums(self, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
@@ -178,6 +203,7 @@ class Trainer:
             "epoch": self.epoch,
             "next_step": self.next_step,
             "net": self.net.state_dict(),
+            "averaged": None if self._averaged is None else self._averaged.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state(),
             "scaler": self.scaler.state_dict(),
@@ -192,6 +218,8 @@ class Trainer:
     def restore(self, state: dict[str, Any]) -> None:
         """Take over a `state`."""
         self.net.load_state_dict(state["net"])
+        if self._averaged is not None:
+            self._averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.restore(state["schedule"])
         self.scaler.load_state_dict(state["scaler"])

@@ -64,7 +64,7 @@ class AblationSweeper(Sweeper):
         composed = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
         with read_write(composed), open_dict(composed):
             del composed["hydra"]
-        return typed(composed)
+        return typed(composed, overrides)
 
     def _launch(self, batch: list[list[str]]) -> Sequence[Any]:
         assert self.launcher is not None

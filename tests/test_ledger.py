@@ -33,7 +33,7 @@ def run_folder(runs, run_id=RUN, *, result=None, checkpoint=False, **status):
 
 
 def planned(*run_ids):
-    return [SimpleNamespace(run_id=run_id) for run_id in run_ids]
+    return [SimpleNamespace(run_id=run_id, config=None) for run_id in run_ids]
 
 
 ALIVE = {"state": "running", "host": "another-host", "process": 42, "heartbeat": time.time() + 3600}
@@ -140,7 +140,7 @@ def test_a_failed_run_that_is_tried_again_counts_its_attempts(tmp_path):
 def test_decisions_come_in_the_order_of_the_plan(tmp_path):
     run_folder(tmp_path, "b", result=TODAY)
     run_folder(tmp_path, "c", checkpoint=True)
-    decisions = decide_all(planned("c", "a", "b"), tmp_path, sweep(), TODAY)
+    decisions = decide_all(planned("c", "a", "b"), tmp_path, sweep(), lambda config: TODAY)
     assert [(decision.run_id, str(decision.action)) for decision in decisions] == [
         ("c", "resume"),
         ("a", "run"),
@@ -150,7 +150,7 @@ def test_decisions_come_in_the_order_of_the_plan(tmp_path):
 
 def test_runs_of_other_studies_are_left_alone(tmp_path):
     run_folder(tmp_path, "other", result=OLDER)
-    assert [decision.run_id for decision in decide_all(planned("a"), tmp_path, sweep(), TODAY)] == ["a"]
+    assert [decision.run_id for decision in decide_all(planned("a"), tmp_path, sweep(), lambda config: TODAY)] == ["a"]
 
 
 def test_stale_results_are_refused_with_their_number_and_both_ways_out(tmp_path):
@@ -158,7 +158,7 @@ def test_stale_results_are_refused_with_their_number_and_both_ways_out(tmp_path)
         run_folder(tmp_path, run_id, result=OLDER)
     run_folder(tmp_path, "c", result=TODAY)
     with pytest.raises(SweepError) as caught:
-        decide_all(planned(*"abc"), tmp_path, sweep(), TODAY)
+        decide_all(planned(*"abc"), tmp_path, sweep(), lambda config: TODAY)
     line = str(caught.value)
     assert line.startswith("2 of 3 runs have results of older training code (a, …)")
     assert "sweep.stale=retrain" in line and "sweep.stale=keep" in line
@@ -167,7 +167,7 @@ def test_stale_results_are_refused_with_their_number_and_both_ways_out(tmp_path)
 @pytest.mark.parametrize(("stale", "action"), [("keep", Action.DONE), ("retrain", Action.RUN)])
 def test_stale_results_pass_where_the_sweep_says_what_to_do(tmp_path, stale, action):
     run_folder(tmp_path, "a", result=OLDER)
-    (decision,) = decide_all(planned("a"), tmp_path, sweep(stale=stale), TODAY)
+    (decision,) = decide_all(planned("a"), tmp_path, sweep(stale=stale), lambda config: TODAY)
     assert decision.action is action
 
 
@@ -175,20 +175,20 @@ def test_retraining_what_failed_leaves_the_others(tmp_path):
     run_folder(tmp_path, "a", result=TODAY)
     run_folder(tmp_path, "b", **FAILED_TWICE)
     run_folder(tmp_path, "c", **FAILED_TWICE)
-    decisions = decide_all(planned(*"abcd"), tmp_path, sweep(retrain="failed"), TODAY)
+    decisions = decide_all(planned(*"abcd"), tmp_path, sweep(retrain="failed"), lambda config: TODAY)
     assert [decision.clear for decision in decisions] == [False, True, True, False]
 
 
 def test_retraining_one_run_leaves_the_others(tmp_path):
     for run_id in "ab":
         run_folder(tmp_path, run_id, result=TODAY)
-    decisions = decide_all(planned("a", "b"), tmp_path, sweep(retrain="b"), TODAY)
+    decisions = decide_all(planned("a", "b"), tmp_path, sweep(retrain="b"), lambda config: TODAY)
     assert [(decision.action, decision.clear) for decision in decisions] == [(Action.DONE, False), (Action.RUN, True)]
 
 
 def test_retraining_an_unknown_run_is_refused_with_those_of_the_study(tmp_path):
     with pytest.raises(ConfigError, match=r"^sweep\.retrain=x: no run of this study; allowed: failed, or one of a, b$"):
-        decide_all(planned("b", "a"), tmp_path, sweep(retrain="x"), TODAY)
+        decide_all(planned("b", "a"), tmp_path, sweep(retrain="x"), lambda config: TODAY)
 
 
 # --- summary ---

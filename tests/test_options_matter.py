@@ -36,6 +36,10 @@ SHOWN_BY = {
     "aug/crop": "batch",
     "aug/flip": "batch",
     "aug/lighting": "batch",
+    "aug/transform": "batch",
+    "aug/mix": "training",
+    "regularizer/label_smoothing": "training",
+    "regularizer/ema": "evaluated",
     "regularizer/dropout": "training",
     "regularizer/weight_decay": "training",
     "optim": "training",
@@ -136,17 +140,17 @@ def test_every_augmentation_option_changes_the_batches(micro: Compose, group: st
 
 
 def trained(config: Config, steps: int) -> torch.Tensor:
-    """All weights after some steps of training, the last of them in a second epoch."""
+    """All weights that are evaluated after some steps of training, the last of them in a second epoch."""
     job = built(config)
     taken = job.trainer.steps()
     for _ in range(steps):
         step = next(taken)
         if step.ends_epoch:
             job.trainer.close_epoch()
-    return torch.cat([value.flatten() for value in job.trainer.net.state_dict().values()])
+    return torch.cat([value.flatten() for value in job.trainer.evaluated.state_dict().values()])
 
 
-@pytest.mark.parametrize("group", groups_of("training"))
+@pytest.mark.parametrize("group", [*groups_of("training"), *groups_of("evaluated")])
 def test_every_option_of_training_changes_the_weights(micro: Compose, group: str) -> None:
     # Two steps an epoch and a drop after the first: velocity=paper and velocity=torch differ only after a drop.
     two = ("trainer.batch_size=1000", "schedule.drop_fractions=[0.5]")

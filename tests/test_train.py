@@ -52,6 +52,8 @@ def trainer_of(config, count: int = IMAGES) -> Trainer:
         optim=config.optim,
         device=CPU,
         classes=CLASSES,
+        mix=config.aug.mix,
+        regularizer=config.regularizer,
     )
 
 

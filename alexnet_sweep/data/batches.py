@@ -23,7 +23,9 @@ from alexnet_sweep.augment import (
 )
 from alexnet_sweep.config import AugConfig
 from alexnet_sweep.data.pack import Packed
-from alexnet_sweep.streams import stream
+from alexnet_sweep.errors import ConfigError
+from alexnet_sweep.plugins import load
+from alexnet_sweep.streams import stream, stream_seed
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class TrainingBatches:
         self.labels = torch.from_numpy(labels)
         self.pixels, self.aug = pixels, aug
         self.batch_size, self.seed, self.device, self.epochs = batch_size, seed, device, epochs
+        self._transform = None if aug.transform.custom is None else load(aug.transform.custom)()
         if aug.lighting.colours == "copied":
             self.eigenvalues = torch.tensor(COPIED_EIGENVALUES, device=device) * 255.0**2
             self.eigenvectors = torch.tensor(COPIED_EIGENVECTORS, device=device)
@@ -110,7 +113,7 @@ class TrainingBatches:
         for number in range(first, self.steps(epoch)):
             part = slice(number * self.batch_size, (number + 1) * self.batch_size)
             rows, leading = order[part], leaders[part]
-            inputs = self._augmented(rows, offsets[leading], uniforms[leading], normals[rows], lit=lit)
+            inputs = self._augmented(epoch, rows, offsets[leading], uniforms[leading], normals[rows], lit=lit)
             yield inputs, self.labels[rows].to(self.device)
 
     def _draws(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
@@ -125,6 +128,7 @@ class TrainingBatches:
 
     def _augmented(
         self,
+        epoch: int,
         rows: NDArray[np.int64],
         offsets: NDArray[np.int64],
         uniforms: NDArray[np.float64],
@@ -144,4 +148,20 @@ class TrainingBatches:
         if lit and aug.lighting.divide:
             scale = 1.0 / (1.0 + aug.lighting.coefficient)
         batch = mirror(crop(fetch(self.images, rows, self.device), tops, lefts, pixels.crop_px), flags)
+        if self._transform is not None:
+            batch = self._transformed(epoch, rows, batch)
         return prepare(batch, pixels.mean, pixels.input_divisor, shift, scale)
+
+    def _transformed(self, epoch: int, rows: NDArray[np.int64], batch: Tensor) -> Tensor:
+        """Each image through the configured transform, whose draws come from a stream of the image's own."""
+        assert self._transform is not None
+        changed = []
+        for row, image in zip(rows.tolist(), batch, strict=True):
+            torch.manual_seed(stream_seed(self.seed, "transform", epoch, row))
+            changed.append(self._transform(image))
+        if any(image.shape != batch.shape[1:] for image in changed):
+            raise ConfigError(
+                f"aug.transform.custom: gives images of {list(changed[0].shape)}; allowed: {list(batch.shape[1:])}, as "
+                "they come"
+            )
+        return torch.stack(changed)

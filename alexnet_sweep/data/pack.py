@@ -74,6 +74,7 @@ def fingerprint(data: DataConfig) -> str:
         FORMAT,
         content_id(data),
         data.stored_px,
+        data.geometry,
         data.image_column,
         data.label_column,
         data.train_split,
@@ -83,13 +84,17 @@ def fingerprint(data: DataConfig) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def square(image: Image.Image, side: int) -> NDArray[np.uint8]:
+def square(image: Image.Image, side: int, geometry: str = "central_square") -> NDArray[np.uint8]:
     """Shorter side to `side`, then the central square (paper §2): uint8 (3, side, side).
 
-    Shrinking averages over areas; enlarging is cubic, as in the authors' later data tool.
+    Shrinking averages over areas; enlarging is cubic, as in the authors' later data tool. `warp_256` squeezes the whole
+    image into the square instead, as the scripts around Caffe did (to 256 px).
     """
     width, height = image.size
-    if min(width, height) != side:
+    if geometry == "warp_256":
+        shrinks = width * height > side**2
+        image = image.resize((side, side), Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC)
+    elif min(width, height) != side:
         scale = side / min(width, height)
         size = (max(side, round(width * scale)), max(side, round(height * scale)))
         image = image.resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC)
@@ -203,7 +208,7 @@ def _pack(source: Source, data: DataConfig, mark: str, folder: Path, progress: P
             folder / f"{name}.images.npy", "w+", np.uint8, (len(split.labels), 3, side, side)
         )
         sums = _Sums(side) if name == "train" else None
-        for start, pixels in _squares(split, side):
+        for start, pixels in _squares(split, side, data.geometry):
             images[start : start + len(pixels)] = pixels
             if sums is not None:
                 sums.add(pixels)
@@ -220,12 +225,12 @@ def _pack(source: Source, data: DataConfig, mark: str, folder: Path, progress: P
     (folder / "meta.json").write_text(json.dumps(values, indent=1) + "\n")
 
 
-def _squares(split: Split, side: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+def _squares(split: Split, side: int, geometry: str) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """(first row, pixels) chunk by chunk, in order; chunks are decoded in parallel, a few ahead."""
 
     def decode(start: int) -> NDArray[np.uint8]:
         stop = min(start + CHUNK, len(split.labels))
-        return np.stack([square(image, side) for image in split.read(start, stop)])
+        return np.stack([square(image, side, geometry) for image in split.read(start, stop)])
 
     starts = list(range(0, len(split.labels), CHUNK))
     workers = usable_cores()

@@ -6,13 +6,14 @@ at once; `Split.read` decodes images later. Nothing here imports torch.
 
 import hashlib
 import importlib.util
+import json
 import logging
 import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from alexnet_sweep.config import DataConfig
 from alexnet_sweep.data.decode import decode
 from alexnet_sweep.data.splits import hold_out
 from alexnet_sweep.errors import DataError, nearest
+from alexnet_sweep.plugins import load
 
 VALIDATION = ("validation", "valid", "val")
 TEST_SPLITS = (*VALIDATION, "test")  # what a null data.test_split is looked for as
@@ -55,13 +57,38 @@ class Source:
     test: Split
 
 
+class CustomData(Protocol):
+    """A data source of the user's own (data.custom)."""
+
+    def content_id(self) -> str:
+        """What the images and labels are, cheaply: another text wherever they differ."""
+        ...
+
+    def open(self, scratch: Path) -> Source:
+        """Both splits, no image decoded yet; `scratch` is a folder for what must be cached, removed afterwards."""
+        ...
+
+
 def open_source(data: DataConfig, scratch: Path) -> Source:
     """Open the configured data set. What a library must cache goes to `scratch`, which the caller removes.
 
     Raises:
         DataError: one line with the key or path, what was found and what is allowed.
     """
+    if data.custom is not None:
+        return _custom(data, data.custom).open(scratch)
     return _digits() if data.source == "digits" else _from_datasets(data, scratch)
+
+
+def _custom(data: DataConfig, custom: dict[str, Any]) -> CustomData:
+    try:
+        found: CustomData = load(custom)()
+    except Exception as error:  # it is the user's own code
+        raise DataError(f"data.custom: {custom.get('_target_')} failed ({type(error).__name__}: {error})") from error
+    for method in ("content_id", "open"):
+        if not callable(getattr(found, method, None)):
+            raise DataError(f"data.custom: {custom.get('_target_')} has no method {method}; see CustomData")
+    return found
 
 
 def content_id(data: DataConfig) -> str:
@@ -71,6 +98,8 @@ def content_id(data: DataConfig) -> str:
     last 64 KiB of up to 256 files evenly spread over it. Files may move or be copied: only the tree
     below `data.path` counts.
     """
+    if data.custom is not None:
+        return f"custom:{json.dumps(data.custom, sort_keys=True)}:{_custom(data, data.custom).content_id()}"
     if data.source == "digits":
         if data.test_fraction is not None:
             raise DataError(

@@ -17,6 +17,7 @@ from alexnet_sweep.config import Config, ModelConfig
 from alexnet_sweep.model.layer import Layer
 from alexnet_sweep.model.layers import GroupedLinear, KeyedDropout
 from alexnet_sweep.model.order import activation, after_convolution
+from alexnet_sweep.plugins import load
 
 
 def alexnet_children(config: Config, layers: list[Layer]) -> "OrderedDict[str, nn.Module]":
@@ -40,6 +41,9 @@ def alexnet_children(config: Config, layers: list[Layer]) -> "OrderedDict[str, n
 
 
 def _pooling(model: ModelConfig) -> nn.Module:
+    if model.pool.custom is not None:
+        own: nn.Module = load(model.pool.custom)(model.pool.size, model.pool.stride, ceil_mode=model.pool.ceil)
+        return own
     return nn.MaxPool2d(model.pool.size, model.pool.stride, ceil_mode=model.pool.ceil)
 
 

@@ -7,6 +7,7 @@ from torch import nn
 
 from alexnet_sweep.config import Config
 from alexnet_sweep.model.layers import ResponseNorm, ScaledTanh, WithinMapNorm
+from alexnet_sweep.plugins import load
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -17,6 +18,10 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 def activation(config: Config) -> nn.Module:
     """A new module of the configured non-linearity."""
+    custom = config.model.activation.custom
+    if custom is not None:
+        own: nn.Module = load(custom)()
+        return own
     return ACTIVATIONS[config.model.activation.name]()
 
 
@@ -47,6 +52,9 @@ def after_convolution(
 
 def _normaliser(config: Config, channels: int) -> nn.Module:
     lrn = config.model.lrn
+    if lrn.custom is not None:
+        own: nn.Module = load(lrn.custom)(channels)
+        return own
     if lrn.kind == "within_map":
         return WithinMapNorm(lrn.size, lrn.k, lrn.alpha, lrn.beta, alpha_convention=lrn.alpha_convention)
     return ResponseNorm(

@@ -33,11 +33,13 @@ def fitted_stem(stem: StemConfig, crop_px: int) -> tuple[int, int, tuple[int, in
 
 
 def plan_layers(model: ModelConfig, crop_px: int, classes: int) -> list[Layer]:
-    """All layers with weights, first to last.
+    """All layers with weights, first to last; none are known of a network of the user's own.
 
     Raises:
         ConfigError: where the maps shrink to nothing, or groups or columns do not divide the channels.
     """
+    if model.net.custom is not None:
+        return []
     if model.net.name != "alexnet":
         return plan_cifar(model, crop_px, classes)
     topology, depth = model.topology, model.depth
