@@ -7,6 +7,7 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from loguru import logger
 from omegaconf import DictConfig, OmegaConf
 
 from alexnet_sweep.config import Config, check, refuse_unread, register_schema
@@ -61,20 +62,23 @@ def typed(composed: DictConfig, overrides: Sequence[str] = ()) -> Config:
     return config
 
 
-def run_one(config: Config, *, in_a_sweep: bool = False) -> dict[str, Any]:
+def run_one(config: Config, *, in_a_sweep: bool = False) -> dict[str, Any] | None:
     """Train the composed run, go on with it, or say that it is done; returns its result.
+
+    In a sweep, None for a run that another process has.
 
     Raises:
         SweepError: a mistake of the user's.
     """
     from alexnet_sweep.errors import FolderError
-    from alexnet_sweep.identity import run_id, source_hash
+    from alexnet_sweep.identity import run_id, source_hash, training_id
     from alexnet_sweep.ledger import TO_TRAIN, Action, check_retrain, decide
     from alexnet_sweep.precheck import DataFacts
-    from alexnet_sweep.store import RunFolder
+    from alexnet_sweep.store import InUse, RunFolder
 
     facts = DataFacts()
-    name = run_id(config, facts.fingerprint(config))
+    mark = facts.fingerprint(config)
+    name = run_id(config, mark)
     if not in_a_sweep:  # a sweep has checked it against all its runs
         check_retrain(config.sweep, {name})
     folder = RunFolder(Path(config.paths.runs) / name)
@@ -87,8 +91,10 @@ def run_one(config: Config, *, in_a_sweep: bool = False) -> dict[str, Any]:
         return result
     if decision.action in (Action.STALE, Action.GIVEN_UP):
         raise FolderError(f"run {name}: {decision.why}; sweep.stale=retrain or sweep.retrain={name} trains it again")
-    if decision.action is Action.ALIVE:
+    if decision.action is Action.ALIVE and not in_a_sweep:
         raise FolderError(f"run {name}: {decision.why}; wait for it, or stop it first")
+    if decision.action is Action.ALIVE:
+        return None
     facts.check(config)
     from alexnet_sweep.assemble import effective_device
     from alexnet_sweep.job import run
@@ -100,7 +106,14 @@ def run_one(config: Config, *, in_a_sweep: bool = False) -> dict[str, Any]:
         """Decide again, now that nobody else can claim the run: whether what it has recorded goes."""
         again = decide(folder, config.sweep, source_hash(config))
         if again.action not in TO_TRAIN:
-            raise FolderError(f"run {name}: {again.why} by now; start again")
+            raise InUse(f"run {name}: {again.why} by now; start again")
+        if again.aside:
+            logger.warning("run {}: {}; what was there is now in {}", name, again.why, folder.set_aside())
         return again.clear
 
-    return run(config, name, admit)
+    try:
+        return run(config, name, admit, training_id(config, mark))
+    except InUse:
+        if in_a_sweep:  # another process was quicker: it trains the run, or has
+            return None
+        raise

@@ -338,6 +338,7 @@ class PathsConfig:
 class Config:
     """The whole config of one run."""
 
+    study: str | None = MISSING  # with -m: a study file, or the name of one in sweeps/
     seed: int = between(0)
     init_from: str | None = MISSING  # a run (its id or folder) whose weights training starts from
     model: ModelConfig = field(default_factory=ModelConfig)

@@ -21,9 +21,13 @@ FREE_KEYS = (
     "paths",  # where things lie
     "checkpoint",  # how often a run is saved, and what is kept of it
     "trainer.progress",  # what is shown
+    "study",  # which study asked for it
     "data.path",  # where the data set lies: its fingerprint counts instead
     "init_from",  # where weights lie: what is in them counts instead
 )
+
+# Keys below `eval` that training never looks at: they train nothing again.
+EVALUATION_KEYS = ("average", "mirrored_views", "metrics")
 
 # What a result depends on: every module that takes part in training, evaluating or recording a run.
 TRAINING_SOURCES = (
@@ -103,6 +107,14 @@ def arm_id(config: Config, data_fingerprint: str) -> str:
 def source_hash(config: Config) -> str:
     """Twelve hex digits of the sources that a run depends on, ours and the user's, as this process found them first."""
     return _source_hash(tuple(sorted(targets(config))))
+
+
+def training_id(config: Config, data_fingerprint: str) -> str:
+    """Twelve hex digits of what training depends on: runs that share it differ in their evaluation alone."""
+    kept = identity(config, data_fingerprint)
+    for key in EVALUATION_KEYS:
+        del kept["eval"][key]
+    return _digest(kept)[:12]
 
 
 @cache

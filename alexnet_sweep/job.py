@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from loguru import logger
+from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 
 from alexnet_sweep import checkpoint, provenance
@@ -18,7 +19,7 @@ from alexnet_sweep.assemble import Assembly, assemble, effective_device
 from alexnet_sweep.augment import views_of
 from alexnet_sweep.backend import backend
 from alexnet_sweep.config import Config
-from alexnet_sweep.errors import Interrupted
+from alexnet_sweep.errors import FolderError, Interrupted
 from alexnet_sweep.files import whole_file
 from alexnet_sweep.identity import names_digest, plain, source_hash
 from alexnet_sweep.model.measure import measured
@@ -27,7 +28,7 @@ from alexnet_sweep.narrate import Narrator, logging_to
 from alexnet_sweep.outcome import centre_errors, final_outcome
 from alexnet_sweep.speed import is_stuck
 from alexnet_sweep.stopping import Stop, stop_on_signal
-from alexnet_sweep.store import Claim, RunFolder, run_to_start_from
+from alexnet_sweep.store import Claim, RunFolder, note_trained, run_to_start_from, trained_as
 from alexnet_sweep.transfer import start_from
 
 
@@ -48,10 +49,24 @@ class History:
     settings: list[dict[str, Any]] = field(default_factory=list)  # different ones, in order
 
 
-def run(config: Config, run_id: str, admit: Callable[[], bool] = lambda: False) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Trained:
+    """What the record of a run says of its training."""
+
+    last_epoch: dict[str, Any]  # its row of metrics
+    steps_to_threshold: int | None
+    settings: list[dict[str, Any]]  # effective ones, the last of them last
+    earlier_seconds: float  # of earlier attempts
+    images_per_second: float | None
+
+
+def run(
+    config: Config, run_id: str, admit: Callable[[], bool] = lambda: False, training_id: str | None = None
+) -> dict[str, Any]:
     """Carry out one run in its folder, or go on with it; returns what `result.json` holds.
 
-    `admit` is asked when the run is claimed: see `RunFolder.claimed`.
+    `admit` is asked when the run is claimed: see `RunFolder.claimed`. A run that shares its `training_id` with a
+    finished one takes over its weights, and is only evaluated.
 
     Raises:
         SweepError: a mistake of the user's that only the data could show.
@@ -66,7 +81,7 @@ def run(config: Config, run_id: str, admit: Callable[[], bool] = lambda: False) 
         folder.failure.unlink(missing_ok=True)
         try:
             with stop_on_signal() as stop:
-                return _run(config, device, folder, claim, stop)
+                return _run(config, device, folder, claim, stop, training_id)
         except Interrupted:
             logger.warning("run {} stopped", run_id)
             raise
@@ -76,9 +91,15 @@ def run(config: Config, run_id: str, admit: Callable[[], bool] = lambda: False) 
             raise
 
 
-def _run(config: Config, device: torch.device, folder: RunFolder, claim: Claim, stop: Stop) -> dict[str, Any]:
+def _run(
+    config: Config, device: torch.device, folder: RunFolder, claim: Claim, stop: Stop, training_id: str | None
+) -> dict[str, Any]:
     began = time.monotonic()
-    job = assemble(config, device, lambda done, total: claim.beat(packed=done, to_pack=total))
+
+    def progress(done: int, total: int) -> None:
+        claim.beat(packed=done, to_pack=total)
+
+    job = assemble(config, device, progress)
     folder.write_config(plain(config))
     parameters = sum(value.numel() for value in job.trainer.net.parameters())
     logger.info(
@@ -90,22 +111,24 @@ def _run(config: Config, device: torch.device, folder: RunFolder, claim: Claim, 
         job.device,
         job.trainer.precision,
     )
-    history = History()
-    if config.init_from is not None and not folder.checkpoint.is_file():
-        source = run_to_start_from(Path(config.paths.runs), config.init_from)
-        start_from(job.trainer.net, source, same_classes=_same_classes(source, job))
+    history = None
     if folder.checkpoint.is_file():
-        history = History(**checkpoint.restore(folder.checkpoint, job.trainer))
-        logger.info("resumed at epoch {}, step {}", job.trainer.epoch + 1, job.trainer.next_step)
-    settings = _effective(job)
-    if settings not in history.settings:
-        history.settings.append(settings)
-    before = history.seconds
-    narrator = Narrator(folder, epochs=config.trainer.epochs, bar=config.trainer.progress)
-    try:
-        _train(config, folder, claim, job, history, narrator, stop)
-    finally:
-        narrator.close()
+        try:
+            history = History(**checkpoint.restore(folder.checkpoint, job.trainer))
+            logger.info("resumed at epoch {}, step {}", job.trainer.epoch + 1, job.trainer.next_step)
+        except FolderError as error:
+            logger.warning("{}; what was there is now in {}, and the run starts again", error, folder.set_aside())
+            job = assemble(config, device, progress)  # what was restored before the error is gone with it
+    source = None
+    if history is None and training_id is not None:
+        source = trained_as(folder.path.parent, training_id, source_hash(config))
+    if source is not None:
+        trained = _taken_over(folder, job, source)
+    else:
+        if history is None and config.init_from is not None:
+            other = run_to_start_from(Path(config.paths.runs), config.init_from)
+            start_from(job.trainer.net, other, same_classes=_same_classes(other, job))
+        trained = _trained(config, folder, claim, job, history or History(), stop)
 
     def beat() -> None:
         claim.beat()
@@ -119,14 +142,17 @@ def _run(config: Config, device: torch.device, folder: RunFolder, claim: Claim, 
         provenance.machine_facts()
         | {
             "device": device_name(job.device),
-            "wall_seconds": round(before + time.monotonic() - began, 1),
-            "images_per_second": round(statistics.median(narrator.rates), 1) if narrator.rates else None,
+            "wall_seconds": round(trained.earlier_seconds + time.monotonic() - began, 1),
+            "images_per_second": trained.images_per_second,
             "attempts": claim.attempts,
+            "trained_by": None if source is None else source.run_id,
             "peak_memory_bytes": provenance.peak_memory_bytes(),
         }
     )
-    result = _result(config, job, parameters, history, errors)
+    result = _result(config, job, parameters, trained, errors)
     folder.write_result(result)
+    if training_id is not None and config.checkpoint.keep != "none":
+        note_trained(folder, training_id)
     if config.checkpoint.keep != "full":
         folder.checkpoint.unlink(missing_ok=True)
     if config.checkpoint.keep == "none":
@@ -134,6 +160,32 @@ def _run(config: Config, device: torch.device, folder: RunFolder, claim: Claim, 
     centre = errors["test"]["centre"]["top1_error"]
     logger.info("run {} done: test error {:.2%} (centre view)", folder.run_id, centre)
     return result
+
+
+def _trained(config: Config, folder: RunFolder, claim: Claim, job: Assembly, history: History, stop: Stop) -> Trained:
+    """Train to the end from where `history` and the trainer stand."""
+    settings = _effective(job)
+    if settings not in history.settings:
+        history.settings.append(settings)
+    before = history.seconds
+    narrator = Narrator(folder, epochs=config.trainer.epochs, bar=config.trainer.progress)
+    try:
+        _train(config, folder, claim, job, history, narrator, stop)
+    finally:
+        narrator.close()
+    rate = round(statistics.median(narrator.rates), 1) if narrator.rates else None
+    return Trained(history.rows[-1], job.trainer.to_threshold.step, history.settings, before, rate)
+
+
+def _taken_over(folder: RunFolder, job: Assembly, source: RunFolder) -> Trained:
+    """The weights and the record of a run that has trained just this."""
+    result = source.read_result()
+    assert result is not None, "trained_as returns finished runs"
+    job.trainer.evaluated.load_state_dict(load_file(source.weights))
+    folder.copy_metrics(source)
+    logger.info("run {} has trained this: only evaluated", source.run_id)
+    settings = [*result["earlier_effective"], result["effective"]]
+    return Trained(result["last_epoch"], result["steps_to_threshold"], settings, 0.0, None)
 
 
 def _same_classes(source: RunFolder, job: Assembly) -> bool:
@@ -228,7 +280,7 @@ def _result(
     config: Config,
     job: Assembly,
     parameters: int,
-    history: History,
+    trained: Trained,
     errors: dict[str, dict[str, dict[str, Any]]],
 ) -> dict[str, Any]:
     meta, data, last = job.packed.meta, config.data, config.trainer.epochs - 1
@@ -248,11 +300,11 @@ def _result(
         "parameters": parameters,
         "multiply_accumulates": _multiply_accumulates(config, job),
         "views": views_of(meta.stored_px, data.crop_px, config.eval.mirrored_views).count,
-        "last_epoch": history.rows[-1],
-        "steps_to_threshold": job.trainer.to_threshold.step,
+        "last_epoch": trained.last_epoch,
+        "steps_to_threshold": trained.steps_to_threshold,
         "errors": errors,
-        "effective": history.settings[-1],
-        "earlier_effective": history.settings[:-1],
+        "effective": trained.settings[-1],
+        "earlier_effective": trained.settings[:-1],
         "source_hash": source_hash(config),
     }
 

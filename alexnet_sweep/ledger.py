@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from alexnet_sweep.config import Config, SweepConfig
-from alexnet_sweep.errors import ConfigError, SweepError
+from alexnet_sweep.errors import ConfigError, FolderError, SweepError
 from alexnet_sweep.store import FAILED, RunFolder
 from alexnet_sweep.study import PlannedRun
 
@@ -32,6 +32,7 @@ class Decision:
     action: Action
     why: str
     clear: bool = False
+    aside: bool = False  # what is there cannot be read: it is moved away first
 
 
 def decide(folder: RunFolder, sweep: SweepConfig, sources: str) -> Decision:
@@ -44,9 +45,14 @@ def decide(folder: RunFolder, sweep: SweepConfig, sources: str) -> Decision:
     # An interrupted run is gone on with: this may be the retraining itself, stopped and started again.
     if retrain == name and (folder.result.exists() or status.get("state") == FAILED):
         return Decision(name, Action.RUN, "sweep.retrain names it", clear=True)
-    result = folder.read_result()
+    try:
+        result = folder.read_result()
+        if result is not None:
+            folder.check_predictions(result)
+    except FolderError as error:
+        return Decision(name, Action.RUN, f"unreadable: {error}", aside=True)
     if result is not None:
-        if result["source_hash"] == sources or sweep.stale == "keep":
+        if result.get("source_hash") == sources or sweep.stale == "keep":
             return Decision(name, Action.DONE, "has a result")
         if sweep.stale == "retrain":
             return Decision(name, Action.RUN, "its result is of older training code", clear=True)

@@ -32,6 +32,10 @@ DEAD_AFTER_SECONDS = 120.0  # a heartbeat on another host that is older than thi
 RUNNING, DONE, FAILED, INTERRUPTED = "running", "done", "failed", "interrupted"
 
 
+class InUse(FolderError):
+    """A run that another live process has, or has just ended."""
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The files of one run (design: a run's folder)."""
@@ -140,6 +144,38 @@ class RunFolder:
                 f"{self.predictions}: cannot be read ({one_line(error)}); move its folder away to train the run again"
             ) from error
 
+    def check_predictions(self, result: dict[str, Any]) -> None:
+        """Refuse predictions that do not belong to a result: missing, cut short, or of another number of images.
+
+        Raises:
+            FolderError: saying so.
+        """
+        try:
+            expected = sum(int(views["centre"]["images"]) for views in result["errors"].values())
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise FolderError(f"{self.result}: lacks errors ({one_line(error)})") from error
+        try:
+            found = pq.read_metadata(self.predictions).num_rows
+        except (OSError, pa.ArrowException) as error:
+            raise FolderError(f"{self.predictions}: cannot be read ({one_line(error)})") from error
+        if found != expected:
+            raise FolderError(f"{self.predictions}: has {found} rows; {self.result.name} speaks of {expected}")
+
+    def set_aside(self) -> Path:
+        """Move everything but the log and the status into a folder of its own, and return that."""
+        number = 1
+        while (self.path / f"set_aside-{number}").exists():
+            number += 1
+        aside = self.path / f"set_aside-{number}"
+        aside.mkdir()
+        for path in (self.result, self.predictions, self.weights, self.checkpoint, self.metrics, self.provenance):
+            if path.exists():
+                path.replace(aside / path.name)
+        return aside
+
+    def copy_metrics(self, source: "RunFolder") -> None:
+        write_text(self.metrics, source.metrics.read_text(encoding="utf-8"))
+
     def read_provenance(self) -> dict[str, Any]:
         return _read_json(self.provenance) or {}
 
@@ -185,7 +221,7 @@ class RunFolder:
         with filelock.FileLock(self.path / ".lock", timeout=30):  # only while claiming
             owner = self.alive_elsewhere()
             if owner is not None:
-                raise FolderError(f"{self.path}: in use by {owner}; wait for it, or stop it first")
+                raise InUse(f"{self.path}: in use by {owner}; wait for it, or stop it first")
             if admit():
                 self.clear()
             before = self.read_status()
@@ -285,6 +321,22 @@ class StudyFolder:
         if plan.get("format") != FORMAT:
             raise FolderError(f"{self.plan}: format {plan.get('format')}; this version reads {FORMAT}")
         return plan
+
+
+def trained_as(runs: Path, training_id: str, source_hash: str) -> RunFolder | None:
+    """A finished run that has trained just this with the same sources, and whose weights are there, if one is known."""
+    try:
+        folder = RunFolder(runs / (runs / "_trained" / training_id).read_text().strip())
+        result = folder.read_result()
+    except (OSError, FolderError):
+        return None
+    there = folder.weights.is_file() and folder.metrics.is_file()
+    return folder if there and result is not None and result["source_hash"] == source_hash else None
+
+
+def note_trained(folder: RunFolder, training_id: str) -> None:
+    """Let runs that differ in their evaluation alone find this one's weights."""
+    write_text(folder.path.parent / "_trained" / training_id, f"{folder.run_id}\n")
 
 
 def run_to_start_from(runs: Path, name: str) -> RunFolder:

@@ -1,17 +1,19 @@
-"""A grid of overrides → an ordered list of planned runs. Pure: composing a config is passed in.
+"""A grid of overrides, or a study file → an ordered list of planned runs. Pure: composing a config is passed in.
 
 Study: a question and its runs. Arm: one combination of factor levels. Run: one arm and one seed.
 """
 
+import dataclasses
 import hashlib
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from alexnet_sweep.config import Config
 from alexnet_sweep.errors import SweepError
-from alexnet_sweep.identity import arm_id, run_id
+from alexnet_sweep.identity import FREE_KEYS, arm_id, run_id
+from alexnet_sweep.study_file import StudyFile
 
 SEED = "seed"
 Compose = Callable[[Sequence[str]], Config]
@@ -34,14 +36,11 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Arm:
-    """One combination of levels; `levels` are the swept factors as they were typed first."""
+    """One combination of levels; `levels` are the factors and their levels as they were written first."""
 
     arm_id: str
     levels: tuple[tuple[str, str], ...]
-
-    @property
-    def label(self) -> str:
-        return ", ".join(f"{key}={level}" for key, level in self.levels) or "as composed"
+    label: str
 
 
 @dataclass(frozen=True)
@@ -49,16 +48,19 @@ class Study:
     """Runs without duplicates, in the order they were asked for."""
 
     name: str
+    design: str
     keys: tuple[str, ...]
     arms: tuple[Arm, ...]
     baseline: str  # an arm_id
     runs: tuple[PlannedRun, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)  # of a study file: question, file, claims
 
     def as_plan(self) -> dict[str, Any]:
         """What `plan.json` holds of the study."""
         return {
             "name": self.name,
-            "design": "grid",
+            "design": self.design,
+            **self.facts,
             "keys": list(self.keys),
             "baseline": self.baseline,
             "arms": [{"arm_id": arm.arm_id, "label": arm.label, "levels": dict(arm.levels)} for arm in self.arms],
@@ -72,6 +74,25 @@ class Study:
                 for run in self.runs
             ],
         }
+
+
+class SeededCompose:
+    """Composes each arm once, however many seeds it has: composing costs a tenth of a second, a seed nothing."""
+
+    def __init__(self, compose: Compose) -> None:
+        self._compose = compose
+        self._arms: dict[tuple[str, ...], Config] = {}
+
+    def __call__(self, overrides: Sequence[str]) -> Config:
+        seeds = [override for override in overrides if override.split("=", 1)[0] == SEED]
+        seed = seeds[0].split("=", 1)[1] if len(seeds) == 1 else ""
+        # Not where the seed is more than a number, or another value is made of it.
+        if not re.fullmatch(r"0|[1-9][0-9]{0,8}", seed) or any("${" in override for override in overrides):
+            return self._compose(overrides)
+        arm = tuple(override for override in overrides if override not in seeds)
+        if arm not in self._arms:
+            self._arms[arm] = self._compose(arm)
+        return dataclasses.replace(self._arms[arm], seed=int(seed))
 
 
 def plan_grid(
@@ -90,30 +111,138 @@ def plan_grid(
     Raises:
         SweepError: where the grid holds more than `max_runs` runs (or, from `compose`, a bad override).
     """
-    if max_runs is not None and len(jobs) > max_runs:
-        raise SweepError(
-            f"the grid has {len(jobs)} runs; allowed: {max_runs} (sweep.max_runs). Sweep fewer levels, or raise "
-            f"it: sweep.max_runs={len(jobs)}"
-        )
+    _check_size("the grid", len(jobs), max_runs, "Sweep fewer levels")
     factors = [key for key in swept if key != SEED]
     runs: dict[str, PlannedRun] = {}
     arms: dict[str, Arm] = {}
     for job in jobs:
-        config = compose(job)
-        mark = fingerprint(config)
-        planned = PlannedRun(run_id(config, mark), arm_id(config, mark), tuple(job), config)
+        planned = _planned(job, compose, fingerprint)
         runs.setdefault(planned.run_id, planned)
         levels = dict(override.split("=", 1) for override in job if "=" in override)
         chosen = tuple((key, levels[key]) for key in factors)
-        arms.setdefault(planned.arm_id, Arm(planned.arm_id, chosen))
+        label = ", ".join(f"{key}={level}" for key, level in chosen) or "as composed"
+        arms.setdefault(planned.arm_id, Arm(planned.arm_id, chosen, label))
     default = compose([override for override in jobs[0] if override.split("=", 1)[0] not in factors])
     default_arm = arm_id(default, fingerprint(default))
     baseline = default_arm if default_arm in arms else next(iter(arms))
-    return Study(study_name(swept, list(runs)), tuple(factors), tuple(arms.values()), baseline, tuple(runs.values()))
+    name = study_name(swept, list(runs))
+    return Study(name, "grid", tuple(factors), tuple(arms.values()), baseline, tuple(runs.values()))
+
+
+def plan_study(
+    file: StudyFile,
+    extra: Sequence[str],
+    *,
+    compose: Compose,
+    fingerprint: Fingerprint,
+    max_runs: int | None = None,
+    chosen: Mapping[str, str] | None = None,
+) -> Study:
+    """The study of a file, with `extra` overrides from the command line in every run.
+
+    `chosen` holds an override of each arm's own, by its label: what was tuned.
+
+    The baseline comes first, once for each seed; arms whose levels come to the same collapse into the first.
+
+    Raises:
+        SweepError: where nothing is left to compare, or more than `max_runs` runs (or, from `compose`, a bad override).
+    """
+    requests = file.arms(extra)
+    _check_size(f"{file.path}:", len(requests) * len(file.seeds), max_runs, "Take fewer levels or seeds")
+    runs: dict[str, PlannedRun] = {}
+    arms: dict[str, Arm] = {}
+    for request in requests:
+        for seed in file.seeds:
+            own = request.with_override((chosen or {}).get(request.label))
+            planned = _planned([*own, f"{SEED}={seed}"], compose, fingerprint)
+            runs.setdefault(planned.run_id, planned)
+            arms.setdefault(planned.arm_id, Arm(planned.arm_id, request.levels, request.label))
+    if len(arms) < 2:
+        raise SweepError(
+            f"{file.path}: factors: all {len(requests)} arms come to the same run; name levels that make a difference"
+        )
+    facts: dict[str, Any] = {
+        "question": file.question,
+        "file": str(file.path),
+        "order": file.order,
+        "extra": list(extra),
+        "claims": dict(file.claims),
+    }
+    if file.tuning is not None:
+        levels = [level.split("=", 1)[1] for level in file.tuning.levels]
+        facts["tuning"] = {"key": file.tuning.key, "levels": levels, "seeds": list(file.tuning.seeds)}
+        facts["tuning"]["chosen"] = {label: level.split("=", 1)[1] for label, level in (chosen or {}).items()}
+    keys = tuple(factor.name for factor in file.factors)
+    baseline = next(iter(arms))
+    name = file_study_name(file, extra)
+    return Study(name, file.design, keys, tuple(arms.values()), baseline, tuple(runs.values()), facts)
+
+
+def plan_tuning(
+    file: StudyFile,
+    extra: Sequence[str],
+    *,
+    compose: Compose,
+    fingerprint: Fingerprint,
+    max_runs: int | None = None,
+) -> Study:
+    """The runs that a choice of the tuned key needs: every arm at each of its levels, once for each tuning seed.
+
+    Its `facts["tuned"]` holds, for each arm_id, the label of the arm it is for and the override it tries.
+
+    Raises:
+        SweepError: as `plan_study`.
+    """
+    assert file.tuning is not None
+    requests, tuning = file.arms(extra), file.tuning
+    tried = [(request, level, seed) for request in requests for level in tuning.levels for seed in tuning.seeds]
+    _check_size(f"{file.path}: tune:", len(tried), max_runs, "Take fewer levels or seeds")
+    runs: dict[str, PlannedRun] = {}
+    arms: dict[str, Arm] = {}
+    tuned: dict[str, tuple[str, str]] = {}
+    for request, override, seed in tried:
+        planned = _planned([*request.with_override(override), f"{SEED}={seed}"], compose, fingerprint)
+        runs.setdefault(planned.run_id, planned)
+        levels = (*request.levels, (tuning.key, override.split("=", 1)[1]))
+        arms.setdefault(planned.arm_id, Arm(planned.arm_id, levels, f"{request.label}, {override}"))
+        tuned.setdefault(planned.arm_id, (request.label, override))
+    keys = (*(factor.name for factor in file.factors), tuning.key)
+    facts = {"question": file.question, "file": str(file.path), "extra": list(extra), "tuned": tuned}
+    name = file_study_name(file, extra)
+    return Study(name, "tuning", keys, tuple(arms.values()), next(iter(arms)), tuple(runs.values()), facts)
+
+
+def _planned(overrides: Sequence[str], compose: Compose, fingerprint: Fingerprint) -> PlannedRun:
+    config = compose(overrides)
+    mark = fingerprint(config)
+    return PlannedRun(run_id(config, mark), arm_id(config, mark), tuple(overrides), config)
+
+
+def _check_size(what: str, runs: int, max_runs: int | None, otherwise: str) -> None:
+    if max_runs is not None and runs > max_runs:
+        raise SweepError(
+            f"{what} has {runs} runs; allowed: {max_runs} (sweep.max_runs). {otherwise}, or raise it: "
+            f"sweep.max_runs={runs}"
+        )
 
 
 def study_name(swept: Sequence[str], run_ids: Sequence[str]) -> str:
     """Swept keys and eight hex digits of the runs, whatever their order: `lrn-pool-1a2b3c4d`."""
     words = [re.sub(r"[^A-Za-z0-9_]+", "_", re.split(r"[/.]", key)[-1]) for key in swept if key != SEED]
-    digest = hashlib.sha256(" ".join(sorted(run_ids)).encode()).hexdigest()[:8]
-    return "-".join([*(words or ["run"]), digest])[-100:]
+    return "-".join([*(words or ["run"]), _eight_digits(run_ids)])[-100:]
+
+
+def file_study_name(file: StudyFile, extra: Sequence[str]) -> str:
+    """The file's name; with eight hex digits where overrides make another study of it."""
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", file.name).strip(".") or "study"
+    changing = [override for override in extra if not _is_free(override)]
+    return f"{name}-{_eight_digits(changing)}" if changing else name
+
+
+def _is_free(override: str) -> bool:
+    key = override.lstrip("+~").split("=", 1)[0].replace("/", ".")
+    return any(key == free or key.startswith(f"{free}.") for free in (*FREE_KEYS, "hydra"))
+
+
+def _eight_digits(words: Sequence[str]) -> str:
+    return hashlib.sha256(" ".join(sorted(words)).encode()).hexdigest()[:8]

@@ -2,86 +2,120 @@
 
 import shlex
 import sys
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from loguru import logger
 
-from alexnet_sweep.config import Config
+from alexnet_sweep.config import SweepConfig
 from alexnet_sweep.errors import Interrupted, RunsFailed
-from alexnet_sweep.identity import source_hash
-from alexnet_sweep.ledger import TO_TRAIN, decide_all, summary
-from alexnet_sweep.precheck import DataFacts
+from alexnet_sweep.identity import source_hash, training_id
+from alexnet_sweep.ledger import TO_TRAIN, Action, Decision, decide_all, summary
+from alexnet_sweep.planning import Asked, Planner, chosen_levels
 from alexnet_sweep.report import write_report
 from alexnet_sweep.store import RunFolder, study_folder
-from alexnet_sweep.study import Compose, PlannedRun, plan_grid
+from alexnet_sweep.study import Compose, PlannedRun, Study
 
 Launch = Callable[[list[list[str]]], Sequence[Any]]
+POLL_SECONDS = 1.0
 
 
-def conduct(jobs: Sequence[Sequence[str]], *, swept: Sequence[str], compose: Compose, launch: Launch) -> list[Any]:
+def conduct(asked: Asked, *, compose: Compose, launch: Launch) -> list[Any]:
     """Carry out a sweep; `launch` runs override lists and returns Hydra's job returns.
 
     Raises:
         SweepError: before anything is written or launched.
-        RunsFailed: after the report, where a run has no result: it failed, or is running elsewhere.
+        RunsFailed: after the report, where a run has no result.
         Interrupted: after the report, where the user asked to stop.
     """
-    facts, settings = DataFacts(), compose(jobs[0])
-    runs, reports = Path(settings.paths.runs), Path(settings.paths.reports)
-
-    def checked(overrides: Sequence[str]) -> Config:
-        config = compose(overrides)
-        facts.check(config)
-        return config
-
-    study = plan_grid(
-        jobs,
-        swept=swept,
-        compose=checked,
-        fingerprint=facts.fingerprint,
-        max_runs=settings.sweep.max_runs,
-    )
-    decisions = decide_all(study.runs, runs, settings.sweep, source_hash)
-    chosen = {decision.run_id for decision in decisions if decision.action in TO_TRAIN}
-    wanted = [run for run in study.runs if run.run_id in chosen]
-    for run in wanted:
-        facts.pack(run.config)
-    study_folder(runs, study.name).write_plan(
-        study.as_plan() | {"command": command(), "source_hash": source_hash(settings)}
-    )
-    logger.info("study {}: {}", study.name, summary(decisions))
+    planner = Planner(asked, compose)
+    tuning = planner.tuning()
+    study = tuning or planner.study()
     returns: list[Any] = []
-    stopped = None
     try:
-        for batch in _batches(wanted, settings.sweep.on_failure):
-            returns.extend(launch([list(run.overrides) for run in batch]))
-            if settings.sweep.on_failure == "stop" and _undone(runs, batch):
-                break
+        returns += _carried_out(study, planner, launch)
+        if tuning is not None:
+            study = planner.study(chosen_levels(tuning, planner.runs))
+            returns += _carried_out(study, planner, launch)
     except KeyboardInterrupt as interrupt:
-        stopped = interrupt
-    report = write_report(study.name, runs, reports)
-    print(report.text)
-    logger.info("report: {}", report.path)
-    if stopped is not None:
-        raise Interrupted("stopped; the same command goes on from here") from stopped
-    undone = _undone(runs, study.runs)
+        _report(study, planner)
+        raise Interrupted("stopped; the same command goes on from here") from interrupt
+    _report(study, planner)
+    undone = _undone(planner.runs, (*(tuning.runs if tuning else ()), *study.runs))
     if undone:
         raise RunsFailed(f"{len(undone)} of {len(study.runs)} runs are not done: {'; '.join(undone)}")
     return returns
 
 
-def _batches(wanted: list[PlannedRun], on_failure: str) -> list[list[PlannedRun]]:
-    """All at once (never an empty batch: launchers refuse it), or one by one where a failure must stop the rest."""
+def _carried_out(study: Study, planner: Planner, launch: Launch) -> list[Any]:
+    """Launch what is missing of a study, until all is done, given up, or failed where a failure stops it."""
+    settings, runs = planner.settings.sweep, planner.runs
+    decisions = decide_all(study.runs, runs, settings, source_hash)
+    for run in _to_train(study, decisions):
+        planner.facts.pack(run.config)
+    plan = study.as_plan() | {"command": command(), "source_hash": source_hash(planner.settings)}
+    study_folder(runs, study.name).write_plan(plan)
+    logger.info("study {}: {}", study.name, summary(decisions))
+    returns: list[Any] = []
+    launched: Counter[str] = Counter()
+    waiting = False
+    while True:
+        wanted = [run for run in _to_train(study, decisions) if launched[run.run_id] <= settings.retries]
+        for batch in _batches(wanted, planner, settings.on_failure):
+            launched.update(run.run_id for run in batch)
+            returns.extend(launch([list(run.overrides) for run in batch]))
+            if settings.on_failure == "stop" and _undone(runs, batch):
+                return returns
+        elsewhere = [decision for decision in decisions if decision.action is Action.ALIVE]
+        if not wanted and not elsewhere:
+            return returns
+        if not wanted:
+            if not waiting:
+                logger.info("waiting for {} of the runs: {}", len(elsewhere), elsewhere[0].why)
+            waiting = True
+            time.sleep(POLL_SECONDS)
+        # What sweep.retrain asked for has been started by now.
+        decisions = _decided_again(study, runs, replace(settings, retrain=None, stale="keep"))
+
+
+def _decided_again(study: Study, runs: Path, settings: SweepConfig) -> list[Decision]:
+    return decide_all(study.runs, runs, settings, source_hash)
+
+
+def _to_train(study: Study, decisions: Sequence[Decision]) -> list[PlannedRun]:
+    chosen = {decision.run_id for decision in decisions if decision.action in TO_TRAIN}
+    return [run for run in study.runs if run.run_id in chosen]
+
+
+def _batches(wanted: Sequence[PlannedRun], planner: Planner, on_failure: str) -> list[list[PlannedRun]]:
+    """What is launched together, never an empty batch: launchers refuse it.
+
+    Runs that differ in their evaluation alone come after the one of them that trains. Where a failure must stop the
+    rest, runs go one by one.
+    """
     if on_failure == "stop":
         return [[run] for run in wanted]
-    return [wanted] if wanted else []
+    first: dict[str, PlannedRun] = {}
+    for run in wanted:
+        first.setdefault(training_id(run.config, planner.facts.fingerprint(run.config)), run)
+    training = list(first.values())
+    evaluating = [run for run in wanted if run not in training]
+    return [batch for batch in (training, evaluating) if batch]
+
+
+def _report(study: Study, planner: Planner) -> None:
+    report = write_report(study.name, planner.runs, planner.reports)
+    print(report.text)
+    logger.info("report: {}", report.path)
 
 
 def _undone(runs: Path, wanted: Sequence[PlannedRun]) -> list[str]:
     """Runs without a result, each with its reason."""
-    folders = [RunFolder(runs / run.run_id) for run in wanted]
+    folders = [RunFolder(runs / name) for name in dict.fromkeys(run.run_id for run in wanted)]
     return [f"{folder.run_id} ({_reason(folder)})" for folder in folders if folder.read_result() is None]
 
 

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, open_dict, read_write
 
 if TYPE_CHECKING:
     from alexnet_sweep.config import Config
+    from alexnet_sweep.planning import Asked
 
 
 @dataclass
@@ -46,16 +47,27 @@ class AblationSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Expand the overrides by Hydra's own rules and carry the sweep out."""
+        from alexnet_sweep.sweep import conduct
+
+        return [conduct(self._asked(arguments), compose=self._compose, launch=self._launch)]
+
+    def _asked(self, arguments: list[str]) -> "Asked":
+        """The grid that Hydra's own rules make of the overrides; or, with study=, the study of that name."""
         from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
-        from alexnet_sweep.sweep import conduct
+        from alexnet_sweep.planning import asked_for
+        from alexnet_sweep.study_file import find_study, read_study
 
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides(arguments)
         (jobs,) = BasicSweeper.split_arguments(overrides, None)
         swept = [override.get_key_element() for override in overrides if override.is_sweep_override()]
-        return [conduct(jobs, swept=swept, compose=self._compose, launch=self._launch)]
+        named = [job_override.split("=", 1)[1] for job_override in jobs[0] if job_override.startswith("study=")]
+        if not named or named[0] == "null":
+            return asked_for(jobs, swept)
+        seeds = [job_override for job in jobs for job_override in job if job_override.startswith("seed=")]
+        return asked_for(jobs, swept, read_study(find_study(named[0])), [seed.split("=", 1)[1] for seed in seeds])
 
     def _compose(self, overrides: Sequence[str]) -> "Config":
         from alexnet_sweep.cli import typed

@@ -12,8 +12,8 @@ PACKAGE = Path(__file__).parents[1] / "alexnet_sweep"
 # A module may import modules of lower layers, and its neighbours only where `ALLOWED_BESIDE` says so.
 LAYERS = [
     {"errors", "groups", "machine", "speed", "streams", "terminal"},
-    {"config", "files", "model.layer", "model.measure"},
-    {"plugins"},
+    {"config", "files", "designs", "model.layer", "model.measure"},
+    {"plugins", "study_file"},
     {
         "identity",
         "metrics",
@@ -28,7 +28,7 @@ LAYERS = [
     {"store", "study", "backend", "stopping", "optim", "model.plan", "model.order", "data.source", "mistakes"},
     {"data.pack", "model.alexnet", "model.cifar", "model.init", "ledger", "aggregate", "transfer"},
     {"data.batches", "precheck", "report", "report.markdown", "model.build"},
-    {"train", "predict"},
+    {"train", "predict", "planning"},
     {"checkpoint", "assemble", "narrate"},
     {"outcome"},
     {"job", "sweep"},

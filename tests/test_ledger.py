@@ -3,11 +3,12 @@ import os
 import time
 from types import SimpleNamespace
 
+import pyarrow as pa
 import pytest
 
 from alexnet_sweep import machine
 from alexnet_sweep.config import SweepConfig
-from alexnet_sweep.errors import ConfigError, FolderError, SweepError
+from alexnet_sweep.errors import ConfigError, SweepError
 from alexnet_sweep.ledger import Action, Decision, decide, decide_all, summary
 from alexnet_sweep.store import RunFolder
 
@@ -28,7 +29,8 @@ def run_folder(runs, run_id=RUN, *, result=None, checkpoint=False, **status):
     if checkpoint:
         folder.checkpoint.write_bytes(b"state")
     if result:
-        folder.write_result({"source_hash": result})
+        folder.write_predictions(pa.table({"image": ["a", "b"]}))
+        folder.write_result({"source_hash": result, "errors": {"test": {"centre": {"images": 2}}}})
     return folder
 
 
@@ -97,11 +99,34 @@ def test_a_run_of_this_process_is_not_alive_elsewhere(tmp_path):
     assert decide(folder, sweep(), TODAY).action is Action.RUN
 
 
-def test_a_damaged_result_is_refused_and_not_trained_over(tmp_path):
-    folder = run_folder(tmp_path)
-    folder.result.write_text("{")
-    with pytest.raises(FolderError, match=r"result\.json"):
-        decide(folder, sweep(), TODAY)
+@pytest.mark.parametrize("file", ["result", "predictions"])
+@pytest.mark.parametrize("content", [b"", b"{", b"PAR1", b"\xff\xfe", None])
+def test_what_cannot_be_read_is_set_aside_by_name_and_trained_again(tmp_path, file, content):
+    folder = run_folder(tmp_path, result=TODAY)
+    path = getattr(folder, file)
+    if content is None and file == "result":
+        path.write_text(json.dumps({"format": 1, "run_id": RUN}))
+    elif content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    decision = decide(folder, sweep(), TODAY)
+    assert (decision.action, decision.aside) == (Action.RUN, True)
+    assert decision.why.startswith("unreadable: ") and path.name in decision.why
+    aside = folder.set_aside()
+    assert aside.parent == folder.path and (aside / folder.predictions.name).exists() == folder_had(file, content)
+    assert not folder.result.exists() and decide(folder, sweep(), TODAY).aside is False
+
+
+def folder_had(file, content):
+    """Whether the folder above still had predictions."""
+    return not (file == "predictions" and content is None)
+
+
+def test_predictions_of_another_number_of_images_are_not_trusted(tmp_path):
+    folder = run_folder(tmp_path, result=TODAY)
+    folder.write_predictions(pa.table({"image": ["a"]}))
+    assert "has 1 rows; result.json speaks of 2" in decide(folder, sweep(), TODAY).why
 
 
 def test_a_damaged_result_can_be_trained_again_by_name(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 import alexnet_sweep
-from alexnet_sweep.store import RunFolder
+from alexnet_sweep.store import DEAD_AFTER_SECONDS, RunFolder
 from conftest import Main
 
 SMALL = ("model.width=0.05", "trainer.epochs=2", "trainer.cpu_threads=1", "eval.clean_train_images=64")
@@ -155,16 +156,18 @@ def test_an_unreadable_image_stops_a_sweep_before_its_first_run(
         assert list(Path().iterdir()) == []
 
 
-def test_a_run_that_goes_on_elsewhere_is_told_and_not_taken_for_done(
+def test_a_run_that_goes_on_elsewhere_is_waited_for_and_taken_over_when_it_dies(
     main: Main, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main("-m", "seed=0,1", *SMALL) == 0
     busy = folders()[0]
     busy.result.unlink()
     status = json.loads(busy.status.read_text())
-    busy.status.write_text(json.dumps(status | {"state": "running", "host": "another-host", "process": 42}))
+    nearly_dead = {"state": "running", "host": "another-host", "process": 42}
+    nearly_dead["heartbeat"] = time.time() - DEAD_AFTER_SECONDS + 2
+    busy.status.write_text(json.dumps(status | nearly_dead))
     capsys.readouterr()
-    assert main("-m", "seed=0,1", *SMALL) == 1
+    assert main("-m", "seed=0,1", *SMALL) == 0
     printed = capsys.readouterr()
-    assert f"{busy.run_id} (in use by another-host process 42)" in printed.err
-    assert "1 of 2 runs done (1 running)" in printed.out
+    assert "waiting for 1 of the runs: in use by another-host process 42" in printed.err
+    assert "2 of 2 runs done" in printed.out and json.loads(busy.status.read_text())["host"] != "another-host"

@@ -1,0 +1,146 @@
+"""From what was asked for to a checked study: used by a sweep before its first run, and by `plan` instead of one.
+
+Everything is composed and checked before anything is written. Imports no torch.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alexnet_sweep.config import Config
+from alexnet_sweep.errors import ConfigError
+from alexnet_sweep.mistakes import explain, is_users
+from alexnet_sweep.precheck import DataFacts
+from alexnet_sweep.store import RunFolder
+from alexnet_sweep.study import Compose, SeededCompose, Study, plan_grid, plan_study, plan_tuning
+from alexnet_sweep.study_file import StudyFile, override_key
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks for: a grid of override lists, or a study file with overrides of its own."""
+
+    jobs: Sequence[Sequence[str]] = ()
+    swept: Sequence[str] = ()
+    file: StudyFile | None = None
+    extra: Sequence[str] = ()
+
+
+class Planner:
+    """Plans what was asked for; composes each arm once and looks at each data set once, however often it plans."""
+
+    def __init__(self, asked: Asked, compose: Compose) -> None:
+        self.asked, self.facts = asked, DataFacts()
+        self._composed = SeededCompose(compose)
+        first = asked.file.arms(asked.extra)[0].overrides if asked.file is not None else asked.jobs[0]
+        self.settings = self._in_the_file(first)  # sweep.*, paths.*: the same in every run
+        self.runs, self.reports = Path(self.settings.paths.runs), Path(self.settings.paths.reports)
+
+    def study(self, chosen: Mapping[str, str] | None = None) -> Study:
+        """The study itself; `chosen` is the tuned override of each arm, by its label.
+
+        Raises:
+            SweepError: one line; nothing is written.
+        """
+        asked, most = self.asked, self.settings.sweep.max_runs
+        if asked.file is None:
+            return plan_grid(
+                asked.jobs, swept=asked.swept, compose=self._checked, fingerprint=self.facts.fingerprint, max_runs=most
+            )
+        return plan_study(
+            asked.file,
+            asked.extra,
+            compose=self._checked,
+            fingerprint=self.facts.fingerprint,
+            max_runs=most,
+            chosen=chosen or {},
+        )
+
+    def tuning(self) -> Study | None:
+        """The runs that choose each arm's level of the tuned key, if the study has one.
+
+        Raises:
+            SweepError: one line; nothing is written.
+        """
+        file = self.asked.file
+        if file is None or file.tuning is None:
+            return None
+        study = plan_tuning(
+            file,
+            self.asked.extra,
+            compose=self._checked,
+            fingerprint=self.facts.fingerprint,
+            max_runs=self.settings.sweep.max_runs,
+        )
+        for run in study.runs:
+            if run.config.data.heldout_fraction == 0 or run.config.schedule.heldout_joins_fraction is not None:
+                raise ConfigError(
+                    f"{file.path}: tune: levels are chosen on the held-out part, but an arm has data.heldout_fraction="
+                    f"{run.config.data.heldout_fraction:g}, schedule.heldout_joins_fraction="
+                    f"{run.config.schedule.heldout_joins_fraction}; hold images out to the end"
+                )
+        return study
+
+    def _checked(self, overrides: Sequence[str]) -> Config:
+        config = self._in_the_file(overrides)
+        self.facts.check(config)
+        return config
+
+    def _in_the_file(self, overrides: Sequence[str]) -> Config:
+        """Compose; a mistake that a study file makes is told of with its name."""
+        file = self.asked.file
+        try:
+            return self._composed(overrides)
+        except Exception as error:
+            own = [override for override in overrides if override not in self.asked.extra]
+            if file is None or not is_users(error):
+                raise
+            raise ConfigError(f"{file.path}: {explain(error, own)}") from error
+
+
+def chosen_levels(tuning: Study, runs: Path) -> dict[str, str]:
+    """For each arm's label the tuned override of the lowest held-out error, first of equals; see `plan_tuning`.
+
+    The error is that of the centre view after the last epoch, averaged over the tuning seeds; a level whose runs are
+    not all done is left out, and so is an arm without any.
+    """
+    best: dict[str, tuple[float, str]] = {}
+    for arm in tuning.arms:
+        label, override = tuning.facts["tuned"][arm.arm_id]
+        results = [RunFolder(runs / run.run_id).read_result() for run in tuning.runs if run.arm_id == arm.arm_id]
+        errors = [_heldout_error(result) for result in results if result is not None]
+        if len(errors) < len(results):
+            continue
+        error = sum(errors) / len(errors)
+        if label not in best or error < best[label][0]:
+            best[label] = (error, override)
+    return {label: override for label, (_, override) in best.items()}
+
+
+def _heldout_error(result: Mapping[str, Any]) -> float:
+    return float(result["errors"]["heldout"]["centre"]["top1_error"])
+
+
+def asked_for(
+    jobs: Sequence[Sequence[str]],
+    swept: Sequence[str],
+    file: StudyFile | None = None,
+    seeds: Sequence[str] = (),
+) -> Asked:
+    """A study if there is a file, with other seeds where the command line names them; else the grid.
+
+    Raises:
+        ConfigError: where a study is swept over by hand as well, or a seed is no number.
+    """
+    if file is None:
+        return Asked(jobs=jobs, swept=swept)
+    for key in swept:
+        if key != "seed":
+            raise ConfigError(f"{key}: swept beside study={file.name}; make it a factor of {file.path} instead")
+    wrong = [seed for seed in seeds if not seed.isdecimal()]
+    if wrong:
+        raise ConfigError(f"seed={wrong[0]}: not a number from 0; with study= write seed=0 or seed=0,1,2")
+    extra = [override for override in jobs[0] if override_key(override) not in ("study", "seed")]
+    numbers = list(dict.fromkeys(int(seed) for seed in seeds))
+    return Asked(file=file.with_seeds(numbers) if numbers else file, extra=extra)
