@@ -1,7 +1,6 @@
 """`python -m alexnet_sweep`: one run, or with -m a sweep. Help is answered before anything heavy is imported."""
 
 import importlib
-import os
 import sys
 
 HELP = """\
@@ -9,6 +8,8 @@ Which part of AlexNet matters, and by how much: Hydra config groups composed int
 
   python -m alexnet_sweep [OVERRIDE…]          train one run of the composed config
   python -m alexnet_sweep -m KEY=A,B […]       sweep a grid (Hydra's multirun), then write its report
+  python -m alexnet_sweep -m study=NAME […]    carry out a study of sweeps/, or of a file of your own
+  python -m alexnet_sweep.plan ARGS            what a sweep would do, and how long it would take
   python -m alexnet_sweep --cfg job [OVERRIDE…]  show the composed config
   python -m alexnet_sweep.report STUDY         rebuild a report from run folders
   python -m alexnet_sweep.summary [OVERRIDE…]  the composed network, layer by layer
@@ -17,7 +18,11 @@ example: python -m alexnet_sweep -m model/lrn=on,off seed=0,1,2
 
 An override picks an option of a group (model/lrn=off) or sets a key (trainer.epochs=20).
 """
-VERBS = {"report": "alexnet_sweep.report.__main__", "summary": "alexnet_sweep.summary"}
+VERBS = {
+    "plan": "alexnet_sweep.plan",
+    "report": "alexnet_sweep.report.__main__",
+    "summary": "alexnet_sweep.summary",
+}
 
 
 def main() -> int:
@@ -29,7 +34,9 @@ def main() -> int:
     if any(argument in ("--help", "-h") for argument in arguments):
         print(HELP + _groups(), end="")
         return 0
-    return _hydra(arguments)
+    from alexnet_sweep.cli import answer
+
+    return answer(arguments)
 
 
 def _groups() -> str:
@@ -37,33 +44,6 @@ def _groups() -> str:
 
     lines = [f"  {group:<26} {', '.join(names)}" for group, names in sorted(options().items())]
     return "\nGroups and their options:\n" + "\n".join(lines) + "\n"
-
-
-def _hydra(arguments: list[str]) -> int:
-    # -m may stand anywhere: Hydra's own parser takes flags between overrides for mistakes.
-    arguments = sorted(arguments, key=lambda argument: argument not in ("-m", "--multirun"))
-    sys.argv[1:] = arguments
-    # Hydra then lets exceptions through instead of printing them in its own way.
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    from alexnet_sweep.cli import launch
-    from alexnet_sweep.errors import RunsFailed
-    from alexnet_sweep.mistakes import explain, is_users, refuse_unknown_flags
-
-    try:
-        refuse_unknown_flags(arguments)
-        launch()
-    except RunsFailed as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt as error:
-        print(str(error) or "stopped", file=sys.stderr)
-        return 130
-    except Exception as error:
-        if not is_users(error):
-            raise
-        print(explain(error, arguments), file=sys.stderr)
-        return 2
-    return 0
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from alexnet_sweep import machine
 from alexnet_sweep.config import TrainerConfig
+from alexnet_sweep.launching import cores_of_a_run
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def backend(config: TrainerConfig) -> Iterator[None]:
     benchmark = torch.backends.cudnn.benchmark
     # cuBLAS reads this once, before its first product; without it deterministic mode refuses to run on CUDA.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.set_num_threads(machine.usable_cores() if wanted == "auto" else int(wanted))
+    torch.set_num_threads(cores_of_a_run() if wanted == "auto" else int(wanted))
     torch.use_deterministic_algorithms(config.deterministic)
     deterministic.fill_uninitialized_memory = False  # a debugging aid that costs 5 % of a step
     torch.backends.cudnn.benchmark = not config.deterministic

@@ -1,5 +1,7 @@
 """Hydra's entry: composed config → typed config → one run. Imports no torch before a run really starts."""
 
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +13,37 @@ from loguru import logger
 from omegaconf import DictConfig, OmegaConf
 
 from alexnet_sweep.config import Config, check, refuse_unread, register_schema
+from alexnet_sweep.errors import RunsFailed
 from alexnet_sweep.groups import conf_folder
-from alexnet_sweep.mistakes import refuse_unknown_keys
+from alexnet_sweep.mistakes import explain, is_users, refuse_unknown_flags, refuse_unknown_keys
 from alexnet_sweep.terminal import show_log
 
 register_schema()
 
 _raised: list[Exception] = []
+
+
+def answer(arguments: Sequence[str]) -> int:
+    """Do what is asked for; exit code 0 if it is done, 1 where a run failed, 2 for a mistake, 130 if stopped."""
+    # -m may stand anywhere: Hydra's own parser takes flags between overrides for mistakes.
+    sys.argv[1:] = sorted(arguments, key=lambda argument: argument not in ("-m", "--multirun"))
+    # Hydra then lets exceptions through instead of printing them in its own way.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        refuse_unknown_flags(sys.argv[1:])
+        launch()
+    except RunsFailed as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as error:
+        print(str(error) or "stopped", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if not is_users(error):
+            raise
+        print(explain(error, sys.argv[1:]), file=sys.stderr)
+        return 2
+    return 0
 
 
 def launch() -> None:
@@ -36,6 +62,8 @@ def launch() -> None:
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")
 def _task(composed: DictConfig) -> dict[str, Any] | None:
     in_a_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    if in_a_sweep:
+        show_log()  # a launcher's process starts without
     try:
         # Unresolved: a typed interpolation is resolved where it stands, or told of there.
         typed_overrides = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)

@@ -324,6 +324,9 @@ class SweepConfig:
     retrain: str | None = MISSING  # failed, or a run id: train again
     retries: int = between(0)  # further attempts at a failed run
     on_failure: str = choice("continue", "stop")
+    isolation: str = choice("none", "process")  # a process of its own for each run
+    at_once: int | None = between(1)  # runs at the same time, with a parallel launcher; null: as many as fit
+    runs_per_gpu: int = between(1)
     max_runs: int = between(1)
 
 

@@ -41,6 +41,7 @@ TRAINING_SOURCES = (
     "data/source.py",
     "data/splits.py",
     "job.py",
+    "launching.py",
     "metrics.py",
     "model/alexnet.py",
     "model/build.py",

@@ -22,6 +22,7 @@ from alexnet_sweep.config import Config
 from alexnet_sweep.errors import FolderError, Interrupted
 from alexnet_sweep.files import whole_file
 from alexnet_sweep.identity import names_digest, plain, source_hash
+from alexnet_sweep.launching import own_gpu
 from alexnet_sweep.model.measure import measured
 from alexnet_sweep.model.plan import plan_layers
 from alexnet_sweep.narrate import Narrator, logging_to
@@ -74,10 +75,14 @@ def run(
         TrainingDiverged: the loss is not finite.
         TrainingStuck: the loss has not moved, and trainer.stop_if_stuck is set.
     """
-    device = effective_device(config.trainer.device)
+    kind = effective_device(config.trainer.device)
     folder = RunFolder(Path(config.paths.runs) / run_id)
     claimed = folder.claimed(config.trainer.epochs, source_hash(config), admit)
-    with claimed as claim, logging_to(folder), backend(config.trainer):
+    gpus = torch.cuda.device_count() if kind.type == "cuda" else 0
+    with own_gpu(gpus) as gpu, claimed as claim, logging_to(folder), backend(config.trainer):
+        device = kind if gpu is None else torch.device("cuda", gpu)
+        if gpu is not None:
+            torch.cuda.set_device(device)
         folder.failure.unlink(missing_ok=True)
         try:
             with stop_on_signal() as stop:

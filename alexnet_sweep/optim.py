@@ -49,7 +49,10 @@ def set_learning_rate_factors(optimizer: torch.optim.Optimizer, factors: Factors
     zero stops the weights at once in either form.
     """
     for group in optimizer.param_groups:
-        factor = factors.conv1 if group["conv1"] else factors.biases if group["bias"] else factors.weights
+        if group["conv1"]:
+            factor = factors.conv1_biases if group["bias"] else factors.conv1
+        else:
+            factor = factors.biases if group["bias"] else factors.weights
         before, after = group["lr"], group["base_lr"] * factor
         group["lr"] = after
         if velocity != "paper" or before == after or before == 0 or after == 0:

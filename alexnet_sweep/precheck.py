@@ -51,7 +51,8 @@ class DataFacts:
             _check_apart(config)
         return self._marks[key]
 
-    def _meta(self, config: Config) -> Meta:
+    def meta(self, config: Config) -> Meta:
+        """Class names and sizes of the run's data set."""
         mark = self._data_mark(config)
         if mark not in self._metas:
             self._metas[mark] = describe(config.data, Path(config.paths.store))
@@ -65,7 +66,7 @@ class DataFacts:
         """
         check(config)
         check_plugins(config)
-        meta = self._meta(config)
+        meta = self.meta(config)
         check_sizes(config, meta.counts)
         layers = plan_layers(config.model, config.data.crop_px, len(meta.class_names))
         check_names(config, layers)

@@ -14,7 +14,8 @@ class Factors:
 
     weights: float  # but conv1's
     biases: float  # but conv1's
-    conv1: float
+    conv1: float  # its weights
+    conv1_biases: float
 
 
 CONV1_DROP = 1e-3  # 1e-5 of the released code's full rate 1e-2
@@ -50,8 +51,10 @@ class Schedule:
 
     def factors(self, epoch: int) -> Factors:
         """For epoch `epoch`, counted from 0."""
-        factor = self.factor(epoch)
-        return Factors(factor, factor if self.config.drop_biases else 1.0, self.conv1_factor(epoch))
+        factor, conv1 = self.factor(epoch), self.conv1_factor(epoch)
+        biases = factor if self.config.drop_biases else 1.0
+        # Where conv1 is cut or frozen, it is so with its biases.
+        return Factors(factor, biases, conv1, conv1_biases=biases if conv1 == factor else conv1)
 
     def heldout_joined(self, epoch: int) -> bool:
         """Whether the held-out part is trained on in epoch `epoch` (the second phase of cuda-convnet's recipes)."""

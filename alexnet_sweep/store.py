@@ -323,6 +323,16 @@ class StudyFolder:
         return plan
 
 
+def newest_runs(runs: Path, most: int = 300) -> list[RunFolder]:
+    """Run folders, the last changed first."""
+    try:
+        folders = [(entry.stat().st_mtime, entry.path) for entry in os.scandir(runs) if entry.is_dir()]
+    except OSError:
+        return []
+    chosen = sorted((item for item in folders if not Path(item[1]).name.startswith(("_", "."))), reverse=True)
+    return [RunFolder(Path(path)) for _, path in chosen[:most]]
+
+
 def trained_as(runs: Path, training_id: str, source_hash: str) -> RunFolder | None:
     """A finished run that has trained just this with the same sources, and whose weights are there, if one is known."""
     try:

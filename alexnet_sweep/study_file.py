@@ -23,6 +23,7 @@ import yaml
 
 from alexnet_sweep.designs import Cell, Factor, Level, baseline, cells
 from alexnet_sweep.errors import ConfigError, nearest
+from alexnet_sweep.groups import options
 
 KEYS = ("question", "design", "order", "baseline", "factors", "seeds", "tune", "claims")
 NEEDED = ("question", "design", "factors", "seeds")
@@ -204,7 +205,7 @@ def _factors(value: Any) -> tuple[Factor, ...]:
         if isinstance(levels, dict):
             found = [_bundle(name, level, overrides) for level, overrides in levels.items()]
         elif isinstance(levels, list):
-            found = [Level(_level_name(level), (_override(name, level),)) for level in levels]
+            found = [Level(_level_name(name, level), (_override(name, level),)) for level in levels]
         else:
             raise ConfigError(f"factors: {name}: {_shown(levels)}; allowed: a list of levels, or levels with overrides")
         names = [level.name for level in found]
@@ -224,10 +225,13 @@ def _bundle(factor: str, level: Any, overrides: Any) -> Level:
     for override in listed:
         if not isinstance(override, str) or "=" not in override:
             raise ConfigError(f"factors: {factor}: {level}: {_shown(override)}; allowed: a list of KEY=VALUE")
-    return Level(_level_name(level), tuple(listed))
+    return Level(_level_name(factor, level), tuple(listed))
 
 
-def _level_name(value: Any) -> str:
+def _level_name(factor: str, value: Any) -> str:
+    """As it is written; YAML reads a group's unquoted options on and off as booleans."""
+    if isinstance(value, bool) and factor in options():
+        return "on" if value else "off"
     return value if isinstance(value, str) else _text(value)
 
 
@@ -265,15 +269,15 @@ def _table(where: str, value: Any) -> dict[str, Any]:
 
 
 def _override(key: str, value: Any) -> str:
-    return f"{key}={_text(value)}"
+    return f"{key}={_level_name(key, value) if isinstance(value, bool) else _text(value)}"
 
 
 def _text(value: Any) -> str:
-    """A YAML value as Hydra's override grammar writes it; YAML reads an unquoted on and off as booleans."""
+    """A YAML value as Hydra's override grammar writes it."""
     if value is None:
         return "null"
     if isinstance(value, bool):
-        return "on" if value else "off"
+        return "true" if value else "false"
     if isinstance(value, list):
         return "[" + ",".join(_text(item) for item in value) + "]"
     if isinstance(value, dict):

@@ -4,6 +4,7 @@ Hydra finds a sweeper only if its class is defined under `hydra_plugins.*`, and 
 start-up: nothing heavy is imported before a sweep really starts.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 class AblationSweeperConf:
     _target_: str = "hydra_plugins.ablation_sweeper.AblationSweeper"
     max_batch_size: int | None = None
+    plan_only: bool = False  # what `python -m alexnet_sweep.plan` asks for
+    plan_json: bool = False
+    plan_probe: bool = False
+    plan_budget_seconds: float | None = None
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="ablation", node=AblationSweeperConf, provider="alexnet_sweep")
@@ -33,8 +38,9 @@ ConfigStore.instance().store(group="hydra/sweeper", name="ablation", node=Ablati
 class AblationSweeper(Sweeper):
     """Hydra's own grid, planned whole, each run trained once, and reported."""
 
-    def __init__(self, max_batch_size: int | None) -> None:
+    def __init__(self, max_batch_size: int | None, **plan: Any) -> None:
         self.max_batch_size = max_batch_size
+        self.plan = AblationSweeperConf(**plan)
         self.hydra_context: HydraContext | None = None
         self.config: DictConfig | None = None
         self.launcher: Launcher | None = None
@@ -46,10 +52,37 @@ class AblationSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Expand the overrides by Hydra's own rules and carry the sweep out."""
+        """Carry out a study, or the grid that Hydra's own rules make of the overrides."""
+        if not self._is_ours():
+            return self._as_hydra_does(arguments)
+        if self.plan.plan_only:
+            from alexnet_sweep.forecast import forecast
+
+            forecast(
+                self._asked(arguments),
+                compose=self._compose,
+                as_json=self.plan.plan_json,
+                budget_seconds=self.plan.plan_budget_seconds,
+                probe=self.plan.plan_probe,
+            )
+            return []
         from alexnet_sweep.sweep import conduct
 
         return [conduct(self._asked(arguments), compose=self._compose, launch=self._launch)]
+
+    def _is_ours(self) -> bool:
+        """Whether this is a config of ours: Hydra hands any program's to the sweeper that is chosen."""
+        from alexnet_sweep.config import Config
+
+        return self.config is not None and all(item.name in self.config for item in dataclasses.fields(Config))
+
+    def _as_hydra_does(self, arguments: list[str]) -> Any:
+        from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+        assert self.launcher is not None and self.config is not None and self.hydra_context is not None
+        basic = BasicSweeper(max_batch_size=self.max_batch_size)
+        basic.config, basic.launcher, basic.hydra_context = self.config, self.launcher, self.hydra_context
+        return basic.sweep(arguments)
 
     def _asked(self, arguments: list[str]) -> "Asked":
         """The grid that Hydra's own rules make of the overrides; or, with study=, the study of that name."""
@@ -79,9 +112,45 @@ class AblationSweeper(Sweeper):
         return typed(composed, overrides)
 
     def _launch(self, batch: list[list[str]]) -> Sequence[Any]:
+        from alexnet_sweep.launching import how_many_at_once, in_processes, sharing
+
+        assert self.launcher is not None and self.config is not None
+        launcher, sweep = type(self.launcher).__name__, self.config.sweep
+        if launcher == "BasicLauncher":
+            if sweep.isolation == "process":
+                in_processes(batch, self._flags())
+                return []
+            return self._in_steps(batch, self.max_batch_size or len(batch))
+        gpus = 0 if self.config.trainer.device == "cpu" else gpus_here()
+        runs = min(len(batch), how_many_at_once(sweep.at_once, gpus, sweep.runs_per_gpu))
+        if launcher == "JoblibLauncher":
+            launcher_of_joblib: Any = self.launcher
+            launcher_of_joblib.joblib["n_jobs"] = runs
+            with sharing(runs, sweep.runs_per_gpu):
+                return self._in_steps(batch, self.max_batch_size or len(batch))
+        if launcher == "LocalLauncher":  # it starts all that it is given at once
+            with sharing(runs, sweep.runs_per_gpu):
+                return self._in_steps(batch, runs)
+        return self._in_steps(batch, self.max_batch_size or len(batch))
+
+    def _in_steps(self, batch: list[list[str]], step: int) -> list[Any]:
         assert self.launcher is not None
-        step = self.max_batch_size or len(batch)
         returns: list[Any] = []
         for start in range(0, len(batch), step):
             returns.extend(self.launcher.launch(batch[start : start + step], initial_job_idx=start))
         return returns
+
+    def _flags(self) -> list[str]:
+        """Hydra's own flags of this command line that a run needs as well."""
+        from hydra._internal.utils import get_args_parser
+
+        given = get_args_parser().parse_args()
+        flags = {"--config-dir": given.config_dir, "--config-name": given.config_name}
+        return [word for flag, value in flags.items() if value for word in (flag, value)]
+
+
+def gpus_here() -> int:
+    """How many CUDA devices this process could use; imports torch, so only asked where runs go side by side."""
+    import torch
+
+    return torch.cuda.device_count()

@@ -32,7 +32,7 @@ def hydra_ready() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def composed(hydra_ready: None) -> Compose:
     """`composed("model/lrn=off", "seed=3")`: the typed, checked config of these overrides."""
 

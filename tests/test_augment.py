@@ -102,6 +102,25 @@ def test_central_offset_of_the_paper_is_sixteen():
     assert central_offset(256, 224) == 16
 
 
+def test_the_papers_ten_views_start_at_0_16_and_32_and_are_mirrored():
+    row, column = torch.meshgrid(torch.arange(256), torch.arange(256), indexing="ij")
+    images = torch.stack([row * 0, row, column])[None].to(torch.uint8)
+    views = take_views(images, 224, mirrored=True)[:, 0]
+    places = [(int(view[1, 0, 0]), int(view[2, 0].min())) for view in views]
+    assert sorted(places[:5]) == [(0, 0), (0, 32), (16, 16), (32, 0), (32, 32)]
+    assert places[5:] == places[:5]
+    assert [bool(view[2, 0, 0] > view[2, 0, -1]) for view in views] == [False] * 5 + [True] * 5
+
+
+@pytest.mark.parametrize(
+    ("scale", "levels"), [("sqrt_eigenvalue", [12.2, 3.7, 2.0]), ("eigenvalue", [5.8, 0.54, 0.15])]
+)
+def test_ilsvrcs_colours_move_by_so_many_grey_levels(scale, levels):
+    eigenvalues, _ = some_colours()
+    shift = lighting_shift(torch.eye(3), eigenvalues, torch.eye(3), lighting(scale))
+    assert shift.diagonal().tolist() == pytest.approx(levels, rel=0.03)
+
+
 @pytest.mark.parametrize("scale", ["sqrt_eigenvalue", "eigenvalue"])
 def test_colour_shift_is_the_paper_formula(scale):
     eigenvalues, eigenvectors = some_colours()

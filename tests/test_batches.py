@@ -1,15 +1,20 @@
 """Every image once an epoch, and draws that depend on seed, use, epoch and image alone."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 
+from alexnet_sweep.augment import COPIED_EIGENVALUES, COPIED_EIGENVECTORS
 from alexnet_sweep.config import AugConfig, CropConfig, FlipConfig, LightingConfig
 from alexnet_sweep.data.batches import Pixels, TrainingBatches, fetch
 from alexnet_sweep.data.pack import Meta, Packed
 
 IMAGES, SIDE, CROP = 23, 8, 5
 CPU = torch.device("cpu")
+VALUES = torch.tensor([5000.0, 900.0, 100.0])  # of a covariance on the 0–255 scale
+VECTORS = torch.linalg.qr(torch.tensor([[1.0, 2, 3], [2, 5, 1], [4, 1, 1]])).Q
 
 
 def coordinates() -> np.ndarray:
@@ -38,16 +43,16 @@ def batches(
     batch_size: int = 5,
     seed: int = 0,
     rows: list[int] | None = None,
+    rows_of: Callable[[int], np.ndarray] | None = None,
     divisor: float = 1.0,
     epochs: int = 10,
 ) -> TrainingBatches:
-    vectors = torch.linalg.qr(torch.tensor([[1.0, 2, 3], [2, 5, 1], [4, 1, 1]])).Q
     mean = torch.zeros(3, CROP, CROP)
     return TrainingBatches(
         coordinates(),
         np.arange(IMAGES, dtype=np.int64) * 10,
-        lambda epoch: np.arange(IMAGES) if rows is None else np.array(rows),
-        pixels=Pixels(mean, torch.tensor([5000.0, 900.0, 100.0]), vectors, CROP, divisor),
+        rows_of or (lambda epoch: np.arange(IMAGES) if rows is None else np.array(rows)),
+        pixels=Pixels(mean, VALUES, VECTORS, CROP, divisor),
         aug=augmentation,
         batch_size=batch_size,
         seed=seed,
@@ -228,6 +233,12 @@ def test_images_of_a_chunk_share_one_crop_and_one_mirror():
     assert len({tuple(offsets_of(image).tolist()) for image in inputs}) > 1
 
 
+def test_images_of_a_chunk_have_colours_of_their_own():
+    together = colours(by_image(batches(aug(chunk=4, lighting=0.1))), by_image(batches(aug(chunk=4))))
+    alone = colours(by_image(batches(aug(lighting=0.1))), by_image(batches(aug())))
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)
+
+
 def test_a_chunk_may_reach_over_two_batches_and_a_resumed_epoch_agrees():
     subject = batches(aug(chunk=4, lighting=0.1), batch_size=6)
     whole = [inputs for inputs, _ in subject.epoch(1)]
@@ -255,3 +266,107 @@ def test_copied_constants_replace_the_data_sets_own_colours():
 def offsets_of(image: torch.Tensor) -> torch.Tensor:
     """Where a crop was taken and whether it was mirrored, as its own corner pixels tell."""
     return torch.stack([image[1, 0, 0], image[2, 0, 0], image[2, 0, -1]])
+
+
+# --- how many crops, how much colour ---
+
+
+@pytest.mark.parametrize(("stored", "size"), [(40, 8), (12, 4)])
+def test_a_rim_of_n_pixels_gives_n_plus_one_offsets_each_way(stored, size):
+    # As 224 of 256 px: 33 offsets each way, not the 32 that the paper counts; and as 24 of 32 px: 9.
+    row, column = np.meshgrid(range(stored), range(stored), indexing="ij")
+    image = np.stack([row * 0, row, column]).astype(np.uint8)
+    count = 600
+    subject = TrainingBatches(
+        np.broadcast_to(image, (count, *image.shape)),
+        np.zeros(count, dtype=np.int64),
+        lambda epoch: np.arange(count),
+        pixels=Pixels(torch.zeros(3, size, size), VALUES, VECTORS, size, 1.0),
+        aug=aug(flip=0.0),
+        batch_size=100,
+        seed=0,
+        device=CPU,
+        epochs=1,
+    )
+    seen = [draw for inputs, _ in subject.epoch(0) for draw in draws(inputs)]
+    for axis in (0, 1):
+        offsets = [draw[axis] for draw in seen]
+        assert sorted(set(offsets)) == list(range(stored - size + 1))
+    assert len({draw[:2] for draw in seen}) > (stored - size + 1) ** 2 / 3  # rows and columns are drawn apart
+
+
+def alphas(epochs: int, **lighting) -> torch.Tensor:
+    """The random factors of every image and epoch, worked out from the colours that were added."""
+    lit, plain = batches(aug(lighting=0.1, **lighting), epochs=epochs), batches(aug(), epochs=epochs)
+    shifts = torch.cat([colours(by_image(lit, epoch), by_image(plain, epoch)) for epoch in range(epochs)])
+    return shifts @ VECTORS / VALUES.sqrt()
+
+
+def test_the_factors_of_the_colours_are_normal_with_standard_deviation_a_tenth():
+    found = alphas(40)
+    assert found.mean(0).tolist() == pytest.approx([0.0] * 3, abs=0.01)
+    assert found.std(0).tolist() == pytest.approx([0.1] * 3, rel=0.1)
+    inside = (found.abs() < 0.1).double().mean()
+    assert float(inside) == pytest.approx(0.683, abs=0.03)  # a normal's share within one standard deviation
+    assert (torch.corrcoef(found.T) - torch.eye(3)).abs().max() < 0.1
+
+
+def test_copied_constants_are_the_formula_of_section_4_1_on_their_own_eigenvalues():
+    shift = colours(
+        by_image(batches(aug(lighting=0.1, scale="eigenvalue", colours="copied"))), by_image(batches(aug()))
+    )
+    spread = torch.tensor([0.2175, 0.0188, 0.0045]) * 255  # of pixels in [0, 1]; 5.5, 0.48 and 0.11 grey levels
+    expected = (alphas(1) * spread) @ torch.tensor(COPIED_EIGENVECTORS).T
+    torch.testing.assert_close(shift, expected, atol=1e-3, rtol=1e-3)
+
+
+def test_copied_constants_are_those_of_fb_resnet_torch():
+    assert COPIED_EIGENVALUES == (0.2175, 0.0188, 0.0045)
+    vectors = torch.tensor(COPIED_EIGENVECTORS)
+    torch.testing.assert_close(vectors.T @ vectors, torch.eye(3), atol=5e-4, rtol=0)
+    assert vectors[:, 0].tolist() == pytest.approx([-0.5675, -0.5808, -0.5836])  # columns; the first is brightness
+
+
+def test_the_released_colours_stop_after_67_of_91_epochs():
+    lit, plain = batches(aug(lighting=0.1, divide=True, stop=0.736), epochs=91), batches(aug())
+    same = [torch.equal(by_image(lit, epoch), by_image(plain, epoch)) for epoch in (0, 66, 67, 90)]
+    assert same == [False, False, True, True]
+
+
+# --- a held-out part that joins ---
+
+KEPT, JOINING = [0, 2, 3, 5, 8, 13, 21], [1, 4, 6, 7]
+
+
+def joining(first: int, **more) -> TrainingBatches:
+    """Batches to which further rows come in epoch `first`."""
+    everything = np.sort(KEPT + JOINING)
+    return batches(aug(lighting=0.1), rows_of=lambda epoch: everything if epoch >= first else np.array(KEPT), **more)
+
+
+@pytest.mark.parametrize("first", [0, 1, 3])
+def test_rows_that_join_are_seen_from_that_epoch_on_and_not_before(first):
+    subject = joining(first)
+    for epoch in range(4):
+        rows = sorted(KEPT + JOINING) if epoch >= first else KEPT
+        assert sorted(order(subject, epoch)) == [10 * row for row in rows]
+
+
+def test_steps_before_adds_up_across_the_epoch_in_which_rows_join():
+    subject = joining(2, batch_size=4)
+    assert [subject.steps(epoch) for epoch in range(4)] == [2, 2, 3, 3]
+    assert [subject.steps_before(epoch) for epoch in range(5)] == [0, 2, 4, 7, 10]
+    assert [len(list(subject.epoch(epoch))) for epoch in range(4)] == [2, 2, 3, 3]
+
+
+def test_joining_rows_change_no_draw_of_the_others():
+    whole, kept = by_image(joining(0), 1), by_image(joining(9), 1)
+    among = [sorted(KEPT + JOINING).index(row) for row in KEPT]
+    assert torch.equal(whole[among], kept)
+
+
+def test_an_epoch_with_joined_rows_can_be_entered_in_the_middle():
+    subject = joining(1, batch_size=4)
+    whole, rest = list(subject.epoch(1))[1:], list(subject.epoch(1, first=1))
+    assert len(whole) == len(rest) == 2
+    assert all(torch.equal(one[0], two[0]) for one, two in zip(whole, rest, strict=True))

@@ -83,5 +83,17 @@ def test_every_option_file_begins_with_a_comment_that_says_what_it_is() -> None:
         assert file.read_text().startswith("# "), file
 
 
+# Where an option comes from: a section of the paper, another source by name, or that the paper has no such thing.
+SOURCE = re.compile(
+    r"§|[Ss]ections? \d|[Nn]ot in the paper|arXiv|Caffe|cuda-convnet|[Rr]eleased code|fb\.resnet\.torch|scikit-learn"
+)
+
+
+@pytest.mark.parametrize(("group", "name"), OPTIONS)
+def test_an_option_file_names_its_section_or_another_source(group: str, name: str) -> None:
+    comment = " ".join(line for line in file_of(group, name).read_text().splitlines() if line.startswith("#"))
+    assert SOURCE.search(comment.replace("# ", "")), comment
+
+
 def test_every_key_of_the_schema_has_a_value(composed: Compose) -> None:
     assert not [key for key, _, value in leaves(composed()) if value == "???"]

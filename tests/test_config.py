@@ -35,6 +35,11 @@ def test_plateau_without_a_heldout_part_is_refused(composed: Compose) -> None:
         composed("schedule=plateau", "data.heldout_fraction=0")
 
 
+def test_plateau_with_a_heldout_part_that_is_trained_on_is_refused(composed: Compose) -> None:
+    with pytest.raises(ConfigError, match=r"schedule\.heldout_joins_fraction=0\.5: schedule=plateau watches"):
+        composed("schedule=plateau", "schedule.heldout_joins_fraction=0.5")
+
+
 @pytest.mark.parametrize("name", ["+foo=3", "++trainer.foo=1", "+model.lrn.foo.bar=2"])
 def test_a_key_beside_the_schema_is_refused(composed: Compose, name: str) -> None:
     with pytest.raises(ConfigError, match="no such key"):

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from alexnet_sweep.config import UNREAD, Config, leaves
 from alexnet_sweep.groups import options
-from alexnet_sweep.identity import FREE_KEYS, TRAINING_SOURCES, arm_id, run_id, source_hash
+from alexnet_sweep.identity import (
+    EVALUATION_KEYS,
+    FREE_KEYS,
+    TRAINING_SOURCES,
+    arm_id,
+    run_id,
+    source_hash,
+    training_id,
+)
 from conftest import Compose
 
 MARK = "0" * 16
@@ -153,3 +161,22 @@ def test_the_source_hash_covers_every_module_that_training_imports(default: Conf
     }
     assert files - no_part_in_results == set(TRAINING_SOURCES)
     assert len(source_hash(default)) == 12
+
+
+def test_what_only_evaluation_reads_changes_the_run_and_not_its_training(default: Config) -> None:
+    before = training_id(default, MARK)
+    for key, _, value in leaves(default):
+        if key != "model.net.name":
+            changed = replaced(default, key, other(value))
+            only_evaluated = key.removeprefix("eval.") in EVALUATION_KEYS
+            assert (training_id(changed, MARK) != before) != (is_free(key) or only_evaluated), key
+            assert not only_evaluated or run_id(changed, MARK) != run_id(default, MARK), key
+
+
+def test_every_option_of_eval_shares_its_training(composed: Compose) -> None:
+    assert len({training_id(composed(f"eval={name}"), MARK) for name in options()["eval"]}) == 1
+
+
+def test_the_data_and_the_seed_are_part_of_what_is_trained(default: Config) -> None:
+    ids = [training_id(default, MARK), training_id(default, "1" * 16), training_id(replaced(default, "seed", 1), MARK)]
+    assert len(set(ids)) == 3

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "alexnet_sweep"
 # A module may import modules of lower layers, and its neighbours only where `ALLOWED_BESIDE` says so.
 LAYERS = [
     {"errors", "groups", "machine", "speed", "streams", "terminal"},
-    {"config", "files", "designs", "model.layer", "model.measure"},
+    {"config", "files", "designs", "launching", "model.layer", "model.measure"},
     {"plugins", "study_file"},
     {
         "identity",
@@ -27,14 +27,14 @@ LAYERS = [
     },
     {"store", "study", "backend", "stopping", "optim", "model.plan", "model.order", "data.source", "mistakes"},
     {"data.pack", "model.alexnet", "model.cifar", "model.init", "ledger", "aggregate", "transfer"},
-    {"data.batches", "precheck", "report", "report.markdown", "model.build"},
+    {"data.batches", "estimate", "precheck", "report", "report.markdown", "model.build"},
     {"train", "predict", "planning"},
     {"checkpoint", "assemble", "narrate"},
-    {"outcome"},
-    {"job", "sweep"},
+    {"outcome", "probe"},
+    {"forecast", "job", "sweep"},
     {"cli", "report.__main__"},
     {"composing"},
-    {"__main__", "summary", "hydra_plugins.ablation_sweeper"},
+    {"__main__", "plan", "summary", "hydra_plugins.ablation_sweeper"},
 ]
 ALLOWED_BESIDE = {("report", "report.markdown")}
 TORCH_FREE = [

@@ -6,10 +6,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional as F
 
 from alexnet_sweep.model.layers import (
     GroupedLinear,
     KeyedDropout,
+    LocallyConnected,
     ResponseNorm,
     ScaledTanh,
     WithinMapNorm,
@@ -219,25 +221,66 @@ def test_scaled_tanh_is_lecuns():
     assert ScaledTanh()(units).tolist() == pytest.approx(expected)
 
 
-def literal_within_map(a, *, size, alpha, beta):
-    """b = a / (1 + alpha / size² · sum of a² over the window around the pixel)^beta, in float64, pixel by pixel."""
+def literal_within_map(a, *, size, k, alpha, beta, convention):
+    """b = a / (k + alpha · sum of a² over the window around the pixel)^beta, in float64, pixel by pixel."""
     b = np.empty_like(a, dtype=np.float64)
+    alpha = alpha / size**2 if convention == "mean" else alpha
     height, width = a.shape[2:]
     for y in range(height):
         for x in range(width):
             rows = slice(max(0, y - size // 2), y - size // 2 + size)
             columns = slice(max(0, x - size // 2), x - size // 2 + size)
             total = (a[:, :, rows, columns] ** 2).sum((2, 3))
-            b[:, :, y, x] = a[:, :, y, x] / (1 + alpha / size**2 * total) ** beta
+            b[:, :, y, x] = a[:, :, y, x] / (k + alpha * total) ** beta
     return b
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 5, 9])
-def test_within_map_normalisation_is_its_formula(size):
-    maps = np.random.default_rng(size).normal(0, 30, (2, 3, 6, 5))
-    found = WithinMapNorm(size, 1.0, 1e-3, 0.75, alpha_convention="mean")(torch.tensor(maps, dtype=torch.float32))
-    expected = literal_within_map(maps, size=size, alpha=1e-3, beta=0.75)
-    np.testing.assert_allclose(found.numpy(), expected, rtol=5e-6, atol=1e-5)
+WITHIN_MAP = [
+    pytest.param(5, 1.0, 1e-3, 0.75, 30.0, id="config-145"),
+    pytest.param(3, 1.0, 5e-5, 0.75, 100.0, id="cifar-18-percent"),
+    pytest.param(3, 2.0, 0.5, 0.75, 1.0, id="another-constant"),
+    pytest.param(4, 1.5, 0.5, 0.6, 1.0, id="even-window-and-another-power"),
+    pytest.param(2, 1.0, 0.5, 0.75, 1.0, id="even-window-of-two"),
+    pytest.param(1, 2.0, 0.5, 1.0, 1.0, id="own-pixel-only"),
+    pytest.param(9, 2.0, 0.1, 0.75, 1.0, id="window-wider-than-the-map"),
+]
+
+
+@pytest.mark.parametrize("convention", ["sum", "mean"])
+@pytest.mark.parametrize(("size", "k", "alpha", "beta", "scale"), WITHIN_MAP)
+def test_within_map_normalisation_is_its_formula(size, k, alpha, beta, scale, convention):
+    maps = np.random.default_rng(size).normal(0, scale, (2, 3, 6, 5))
+    norm = WithinMapNorm(size, k, alpha, beta, alpha_convention=convention)
+    found = norm(torch.tensor(maps, dtype=torch.float32))
+    expected = literal_within_map(maps, size=size, k=k, alpha=alpha, beta=beta, convention=convention)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=5e-6, atol=1e-6 * scale)
+
+
+@pytest.mark.parametrize("convention", ["sum", "mean"])
+@pytest.mark.parametrize(("size", "beta"), [(3, 0.75), (4, 0.6)])
+def test_gradient_of_within_map_normalisation_is_that_of_its_formula(size, beta, convention):
+    form = {"size": size, "k": 1.5, "alpha": 0.7, "beta": beta, "convention": convention}
+    rng = np.random.default_rng(size)
+    maps, weights = rng.normal(size=(1, 2, 4, 3)), rng.normal(size=(1, 2, 4, 3))
+    numeric, eps = np.empty_like(maps), 1e-6
+    for place in np.ndindex(maps.shape):
+        above, below = maps.copy(), maps.copy()
+        above[place] += eps
+        below[place] -= eps
+        difference = literal_within_map(above, **form) - literal_within_map(below, **form)
+        numeric[place] = (difference * weights).sum() / (2 * eps)
+    leaf = torch.tensor(maps, dtype=torch.float32, requires_grad=True)
+    norm = WithinMapNorm(size, 1.5, 0.7, beta, alpha_convention=convention)
+    (norm(leaf) * torch.tensor(weights, dtype=torch.float32)).sum().backward()
+    np.testing.assert_allclose(leaf.grad.numpy(), numeric, rtol=1e-5, atol=2e-6)
+
+
+def test_maps_do_not_see_each_other_in_within_map_normalisation():
+    maps = torch.tensor(some_maps(4), dtype=torch.float32)
+    changed = maps.clone()
+    changed[:, 2] *= 7.0
+    norm = WithinMapNorm(3, 1.0, 0.5, 0.75, alpha_convention="mean")
+    assert [torch.equal(norm(maps)[:, i], norm(changed)[:, i]) for i in range(4)] == [True, True, False, True]
 
 
 def test_within_map_normalisation_survives_half_precision():
@@ -245,3 +288,74 @@ def test_within_map_normalisation_survives_half_precision():
     with torch.autocast("cpu", torch.bfloat16):
         found = WithinMapNorm(5, 1.0, 1e-3, 0.75, alpha_convention="mean")(maps)
     assert found.dtype == torch.float16 and found.isfinite().all()
+
+
+def locally_connected(inputs: int, outputs: int, size: int, kernel: int) -> LocallyConnected:
+    """A layer in float64 with weights and biases of no pattern."""
+    layer = LocallyConnected(inputs, outputs, size, kernel, kernel // 2).double()
+    generator = torch.Generator().manual_seed(size)
+    with torch.no_grad():
+        for value in layer.parameters():
+            value.copy_(torch.randn(value.shape, generator=generator, dtype=value.dtype))
+    return layer
+
+
+def literal_local(maps: torch.Tensor, layer: LocallyConnected) -> torch.Tensor:
+    """Each place's own kernel over the zero-padded maps, place by place."""
+    batch, inputs, size, _ = maps.shape
+    kernel = layer.kernel
+    padded = torch.zeros(batch, inputs, size + kernel - 1, size + kernel - 1, dtype=maps.dtype)
+    edge = kernel // 2
+    padded[:, :, edge : edge + size, edge : edge + size] = maps
+    found = []
+    for y in range(size):
+        for x in range(size):
+            own = layer.weight[y * size + x].reshape(-1, inputs, kernel, kernel)
+            window = padded[:, :, y : y + kernel, x : x + kernel]
+            found.append(torch.einsum("bcij,ocij->bo", window, own) + layer.bias[y * size + x])
+    return torch.stack(found, 2).reshape(batch, -1, size, size)
+
+
+def maps64(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+LOCAL = pytest.mark.parametrize(("inputs", "outputs", "size", "kernel"), [(2, 3, 4, 3), (3, 2, 3, 5), (2, 4, 3, 1)])
+
+
+@LOCAL
+def test_a_locally_connected_layer_applies_each_places_own_kernel(inputs, outputs, size, kernel):
+    layer, maps = locally_connected(inputs, outputs, size, kernel), maps64(2, inputs, size, size)
+    torch.testing.assert_close(layer(maps), literal_local(maps, layer))
+
+
+@LOCAL
+def test_gradients_of_a_locally_connected_layer_are_those_of_the_loop(inputs, outputs, size, kernel):
+    layer, maps = locally_connected(inputs, outputs, size, kernel), maps64(2, inputs, size, size).requires_grad_()
+    target = maps64(2, outputs, size, size)
+    of = [maps, layer.weight, layer.bias]
+    found = torch.autograd.grad((layer(maps) * target).sum(), of)
+    expected = torch.autograd.grad((literal_local(maps, layer) * target).sum(), of)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_gradients_of_a_locally_connected_layer_are_its_finite_differences():
+    layer, maps = locally_connected(2, 2, 3, 3), maps64(1, 2, 3, 3).requires_grad_()
+    assert torch.autograd.gradcheck(layer, (maps,))
+
+
+def test_a_locally_connected_layer_whose_places_agree_is_a_convolution():
+    layer, maps = locally_connected(3, 4, 5, 3), maps64(2, 3, 5, 5)
+    with torch.no_grad():
+        layer.weight.copy_(layer.weight[:1].expand_as(layer.weight))
+        layer.bias.copy_(layer.bias[:1].expand_as(layer.bias))
+    shared = layer.weight[0].reshape(4, 3, 3, 3)
+    torch.testing.assert_close(layer(maps), F.conv2d(maps, shared, layer.bias[0], padding=1))
+
+
+def test_a_place_of_a_locally_connected_layer_learns_alone():
+    layer, maps = locally_connected(2, 3, 4, 3), maps64(2, 2, 4, 4)
+    layer(maps)[:, :, 1, 2].sum().backward()
+    moved = [place for place in range(16) if layer.weight.grad[place].any() or layer.bias.grad[place].any()]
+    assert moved == [1 * 4 + 2]

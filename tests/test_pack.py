@@ -88,6 +88,14 @@ def test_enlarging_fits_the_shorter_side_and_keeps_a_flat_colour():
     assert [set(np.unique(channel)) for channel in pixels] == [{200}, {100}, {50}]
 
 
+def test_enlarging_is_cubic_and_so_overshoots_at_an_edge():
+    step = Image.fromarray(np.where(np.mgrid[:8, :8][1] < 4, 64, 192).astype(np.uint8)).convert("RGB")
+    row = square(step, 32)[0, 16].astype(int)
+    # A cubic kernel reaches two pixels: beyond them the row is flat, within it goes past both values by up to 7 %.
+    assert set(row[:8]) == {64} and set(row[24:]) == {192}
+    assert 55 <= row.min() < 64 and 192 < row.max() <= 201
+
+
 def test_a_long_strip_is_never_narrower_than_the_square():
     assert square(Image.new("RGB", (1000, 3)), 4).shape == (3, 4, 4)
 

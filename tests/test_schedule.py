@@ -18,6 +18,10 @@ def schedule(name: str, epochs: int = 90, **changes) -> Schedule:
         "drop_epochs": [30, 60, 80],
         "max_drops": 3,
         "patience_epochs": 2,
+        "drop_biases": True,
+        "conv1_drop_fraction": None,
+        "conv1_freeze_fraction": None,
+        "heldout_joins_fraction": None,
     }
     return Schedule(ScheduleConfig(**(values | changes)), epochs)
 
@@ -104,3 +108,41 @@ def test_a_restored_schedule_goes_on_as_if_it_had_not_stopped(errors, cut):
         whole.observe(error)
     assert after.state() == whole.state()
     assert after.factor(0) == whole.factor(0)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "epochs", "first"),
+    [(0.625, 160, 100), (0.5, 4, 2), (0.5, 5, 3), (0.55, 100, 55), (0.0, 4, 0), (1.0, 4, 4), (None, 4, 4)],
+)
+def test_the_heldout_part_is_trained_on_from_its_fraction_to_the_end(fraction, epochs, first):
+    subject = schedule("fractions", epochs, heldout_joins_fraction=fraction)
+    assert [subject.heldout_joined(epoch) for epoch in range(epochs)] == [epoch >= first for epoch in range(epochs)]
+
+
+@pytest.mark.parametrize(("drop_biases", "biases"), [(True, [1, 0.1, 0.01]), (False, [1, 1, 1])])
+def test_biases_fall_with_the_weights_or_not_at_all(drop_biases, biases):
+    subject = schedule("multistep", 9, drop_epochs=[3, 6], drop_biases=drop_biases)
+    assert [subject.factors(epoch).weights for epoch in (0, 3, 6)] == pytest.approx([1, 0.1, 0.01])
+    assert [subject.factors(epoch).biases for epoch in (0, 3, 6)] == pytest.approx(biases)
+
+
+def test_conv1_falls_with_the_others_until_it_is_cut_to_a_thousandth_and_frozen():
+    subject = schedule("fractions", 20, conv1_drop_fraction=0.6, conv1_freeze_fraction=0.7)
+    found = [subject.conv1_factor(epoch) for epoch in range(20)]
+    assert found == pytest.approx([1] * 5 + [0.1] * 6 + [0.01] + [0.001] * 2 + [0] * 6)
+
+
+def test_the_released_schedule_changes_at_the_epochs_of_the_notes(composed):
+    # Config 145 on ILSVRC-2012 dropped at 25, 51 and 79; a quarter and so on of 91 epochs are within two of it.
+    subject = Schedule(composed("schedule=released_code").schedule, 91)
+    assert drops(subject, 91) == [23, 51, 78]
+    conv1 = [subject.conv1_factor(epoch) for epoch in range(91)]
+    assert conv1[66:68] == pytest.approx([0.01, 0.001])
+    assert conv1[71:73] == pytest.approx([0.001, 0.0])
+
+
+def test_the_printed_schedule_divides_by_ten_at_most_three_times(composed):
+    subject = Schedule(composed("schedule=plateau").schedule, 90)
+    for _ in range(90):
+        subject.observe(0.5)
+    assert subject.factor(89) == pytest.approx(1e-3)

@@ -1,18 +1,22 @@
 """The training loop and its checkpoints: overfitting, counting, clipping, stopping and going on."""
 
 import copy
+import csv
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch.nn import functional as F
 
-from alexnet_sweep import checkpoint
+from alexnet_sweep import checkpoint, job
 from alexnet_sweep.data.batches import Pixels, TrainingBatches
-from alexnet_sweep.errors import FolderError
+from alexnet_sweep.errors import FolderError, Interrupted
 from alexnet_sweep.model.build import build_model
 from alexnet_sweep.optim import build_optimizer
 from alexnet_sweep.schedule import Schedule
+from alexnet_sweep.store import RunFolder
 from alexnet_sweep.train import Trainer, effective_precision
 
 CPU = torch.device("cpu")
@@ -30,15 +34,16 @@ def some_labels(count: int = IMAGES) -> np.ndarray:
 
 
 def trainer_of(config, count: int = IMAGES) -> Trainer:
-    """A trainer on noise; the pixels' mean and colours are made up."""
+    """A trainer on noise; the pixels' mean and colours are made up, and a held-out part is the last quarter."""
     pixels = Pixels(torch.full((3, 27, 27), 127.0), torch.tensor([5000.0, 900, 100]), torch.eye(3), 27, 1.0)
-    net = build_model(config, CLASSES)
+    net, schedule = build_model(config, CLASSES), Schedule(config.schedule, config.trainer.epochs)
+    alone = config.schedule.heldout_joins_fraction is None
     return Trainer(
         net,
         TrainingBatches(
             some_images(count),
             some_labels(count),
-            lambda epoch: np.arange(count),
+            lambda epoch: np.arange(count if alone or schedule.heldout_joined(epoch) else count * 3 // 4),
             pixels=pixels,
             aug=config.aug,
             batch_size=config.trainer.batch_size,
@@ -47,7 +52,7 @@ def trainer_of(config, count: int = IMAGES) -> Trainer:
             epochs=config.trainer.epochs,
         ),
         build_optimizer(net, config.optim, config.regularizer.weight_decay),
-        Schedule(config.schedule, config.trainer.epochs),
+        schedule,
         config=config.trainer,
         optim=config.optim,
         device=CPU,
@@ -327,3 +332,98 @@ def test_a_checkpoint_of_another_net_is_refused(micro, tmp_path):
     checkpoint.save(path, trainer_of(micro("model.width=0.1")), {})
     with pytest.raises(FolderError, match="cannot be resumed from"):
         checkpoint.restore(path, trainer_of(micro()))
+
+
+# --- a held-out part that is trained on too, from some epoch on ---
+
+JOINS = ("trainer.epochs=4", "schedule=fractions", "schedule.heldout_joins_fraction=0.5")
+
+
+def test_steps_add_up_across_the_epoch_in_which_the_heldout_part_joins(micro):
+    trainer, told = trainer_of(micro("trainer.batch_size=16", *JOINS)), []
+    for step in trainer.steps():
+        told.append((step.epoch, step.number, step.before, step.total, step.ends_epoch))
+        assert trainer.steps_done == step.before + step.number + 1
+        if step.ends_epoch:
+            trainer.close_epoch()
+    before = {0: 0, 1: 2, 2: 4, 3: 7}  # 30 images are two steps of 16, 40 are three
+    steps = [(epoch, number) for epoch in range(4) for number in range(2 if epoch < 2 else 3)]
+    assert told == [(epoch, n, before[epoch], 10, n == (1 if epoch < 2 else 2)) for epoch, n in steps]
+
+
+def test_sums_of_an_epoch_count_the_joined_images_too(micro):
+    sums = train(trainer_of(micro("trainer.batch_size=16", *JOINS)))
+    assert [epoch.images for epoch in sums] == [30, 30, 40, 40]
+
+
+@pytest.mark.parametrize("stop_after", [3, 4, 5, 7])  # before the change, at it, within its epoch and after it
+def test_a_trainer_restored_on_either_side_of_the_change_goes_on_bit_for_bit(micro, tmp_path, stop_after):
+    config = micro("trainer.batch_size=16", *JOINS)
+    whole, stopped, resumed = trainer_of(config), trainer_of(config), forgetful(config)
+    train(whole)
+    train(stopped, stop_after)
+    checkpoint.save(tmp_path / "checkpoint.pt", stopped, {})
+    checkpoint.restore(tmp_path / "checkpoint.pt", resumed)
+    train(resumed)
+    assert same(parameters(whole), parameters(resumed))
+
+
+ON_DIGITS = (*JOINS, "trainer.batch_size=512", "data.heldout_fraction=0.25", "eval.clean_train_images=8")
+
+
+def metrics(folder: RunFolder) -> list[dict[str, str]]:
+    with folder.metrics.open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def left_by(folder: RunFolder) -> list[bytes]:
+    return [path.read_bytes() for path in (folder.weights, folder.metrics, folder.predictions)]
+
+
+@pytest.fixture(scope="module")
+def joined(composed, tmp_path_factory):
+    """A config whose held-out part joins the third of four epochs, and the folder and result of a run of it."""
+    small = ("model.width=0.05", "trainer.cpu_threads=1", f"paths.runs={tmp_path_factory.mktemp('runs')}")
+    config = composed(*small, *ON_DIGITS)
+    result = job.run(config, "0" * 16)
+    return config, RunFolder(Path(config.paths.runs) / ("0" * 16)), result
+
+
+def test_a_run_whose_heldout_part_joined_has_no_metrics_of_it_from_then_on(joined):
+    rows = metrics(joined[1])
+    assert [row["heldout_images"] for row in rows] == ["359", "359", "0", "0"]  # a quarter of 1,437
+    assert [row["heldout_top1_error"] != "" for row in rows] == [True, True, False, False]
+    assert [row["heldout_top5_error"] != "" for row in rows] == [True, True, False, False]
+
+
+def test_a_run_whose_heldout_part_joined_has_no_result_of_it(joined):
+    _, folder, result = joined
+    assert set(result["errors"]) == {"test"}
+    assert (result["data"]["train_images"], result["data"]["heldout_images"]) == (1437, 0)
+    assert set(pq.read_table(folder.predictions).column("split").to_pylist()) == {"test"}
+
+
+def test_a_run_whose_heldout_part_stays_apart_has_a_result_of_it(micro):
+    config = micro(*ON_DIGITS, "schedule.heldout_joins_fraction=null", "trainer.epochs=1")
+    result = job.run(config, "1" * 16)
+    assert set(result["errors"]) == {"test", "heldout"}
+    assert (result["data"]["train_images"], result["data"]["heldout_images"]) == (1078, 359)
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_a_run_stopped_on_either_side_of_the_change_ends_with_the_same_bytes(joined, monkeypatch, after):
+    config, undisturbed, _ = joined
+    save, stopped = checkpoint.save, RunFolder(Path(config.paths.runs) / (f"{after}" * 16))
+
+    def saving(path, trainer, history):
+        save(path, trainer, history)
+        if trainer.epoch == after:
+            raise Interrupted("enough")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "save", saving)
+        with pytest.raises(Interrupted):
+            job.run(config, stopped.run_id)
+    assert len(metrics(stopped)) == after and not stopped.weights.is_file()
+    job.run(config, stopped.run_id)
+    assert left_by(stopped) == left_by(undisturbed)

@@ -1,0 +1,105 @@
+"""How long and how large a run will be, from runs that this machine has carried out. Imports no torch."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from alexnet_sweep.config import Config
+from alexnet_sweep.data.pack import Meta
+from alexnet_sweep.data.splits import heldout_size
+from alexnet_sweep.model.plan import plan_layers
+from alexnet_sweep.store import RunFolder, newest_runs
+
+NEAREST = 5  # measured runs that an estimate is made of
+OVERHEAD = 2e7  # of an image that is fetched, augmented and stepped with, in multiply-accumulates (fitted on a CPU)
+FORWARD_AND_BACKWARD = 3  # multiply-accumulates of a training step, in forward passes
+BYTES_A_PARAMETER = 4
+CHECKPOINT_COPIES = 3  # value, velocity, and the file that is written beside the old one
+BYTES_AN_IMAGE = 250  # a row of predictions
+ALL_PROBABILITIES_UP_TO = 100  # classes
+VIEWS = 10
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a run amounts to."""
+
+    amount: float  # multiply-accumulates of the whole run, with what each image costs besides
+    net: float  # of one image
+    parameters: int
+    predictions: int  # rows
+    classes: int
+
+    @property
+    def disk_bytes(self) -> int:
+        """What stays, with checkpoint.keep=weights."""
+        each = BYTES_AN_IMAGE + (4 * self.classes if self.classes <= ALL_PROBABILITIES_UP_TO else 0)
+        return self.parameters * BYTES_A_PARAMETER + self.predictions * each
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """What is there besides while it runs."""
+        return self.parameters * BYTES_A_PARAMETER * CHECKPOINT_COPIES
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A finished run: what it amounted to, how long it took, and on what kind of device."""
+
+    work: float
+    net: float
+    seconds: float
+    device: str
+
+
+def work_of(config: Config, meta: Meta) -> Work | None:
+    """Of a run still to be done; None for a network of the user's own, whose size is not known before it is built."""
+    layers = plan_layers(config.model, config.data.crop_px, len(meta.class_names))
+    if not layers:
+        return None
+    net = float(sum(layer.multiply_accumulates for layer in layers))
+    heldout = heldout_size(meta.counts["train"], config.data.heldout_fraction)
+    train = meta.counts["train"] - heldout
+    looked_at = heldout + min(config.eval.clean_train_images, train)
+    tested = meta.counts["test"] + heldout
+    passes = config.trainer.epochs * (FORWARD_AND_BACKWARD * train + looked_at) + VIEWS * tested
+    parameters = sum(layer.parameters for layer in layers)
+    return Work((net + OVERHEAD) * passes, net, parameters, tested, len(meta.class_names))
+
+
+def measured_runs(runs: Path) -> list[Measured]:
+    """The newest finished runs of a runs folder that were trained in one go."""
+    found = []
+    for folder in newest_runs(runs):
+        measured = _measured(folder)
+        if measured is not None:
+            found.append(measured)
+    return found
+
+
+def _measured(folder: RunFolder) -> Measured | None:
+    try:
+        result, provenance = folder.read_result(), folder.read_provenance()
+        if result is None or provenance.get("trained_by") is not None or not provenance.get("images_per_second"):
+            return None
+        data, last = result["data"], result["last_epoch"]
+        looked_at = data["heldout_images"] + (last.get("clean_train_images") or 0)
+        tested = data["test_images"] + data["heldout_images"]
+        net = float(result["multiply_accumulates"])
+        passes = result["epochs"] * (FORWARD_AND_BACKWARD * data["train_images"] + looked_at) + VIEWS * tested
+        return Measured(
+            (net + OVERHEAD) * passes, net, float(provenance["wall_seconds"]), str(result["effective"]["device"])
+        )
+    except Exception:  # a folder that is damaged, or of an older version: no measurement
+        return None
+
+
+def seconds_of(work: Work, measured: Sequence[Measured], device: str | None) -> float | None:
+    """Scaled from the measured runs whose networks are nearest in size, on that kind of device; None without any."""
+    there = [run for run in measured if device in (None, run.device) and run.net > 0 and run.seconds > 0]
+    there.sort(key=lambda run: abs(math.log(run.net / work.net)))
+    if not there:
+        return None
+    return work.amount * statistics.median(run.seconds / run.work for run in there[:NEAREST])

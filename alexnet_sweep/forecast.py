@@ -1,0 +1,243 @@
+"""What a sweep would do, without doing it: a row a planned run, with the reason, the time and the room it takes."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from alexnet_sweep.config import Config
+from alexnet_sweep.errors import SweepError
+from alexnet_sweep.estimate import Measured, Work, measured_runs, seconds_of, work_of
+from alexnet_sweep.identity import identity, source_hash
+from alexnet_sweep.ledger import TO_TRAIN, Action, Decision, decide
+from alexnet_sweep.planning import Asked, Planner
+from alexnet_sweep.store import RunFolder, newest_runs
+from alexnet_sweep.study import Compose, PlannedRun, Study
+
+FEW_KEYS = 3  # differences worth naming
+
+
+@dataclass(frozen=True)
+class Row:
+    """One planned run."""
+
+    arm: str
+    run: PlannedRun
+    decision: Decision
+    why: str
+    work: Work | None
+    seconds: float | None  # still to be spent
+
+    @property
+    def starts(self) -> bool:
+        return self.decision.action in TO_TRAIN
+
+
+def forecast(asked: Asked, *, compose: Compose, as_json: bool, budget_seconds: float | None, probe: bool) -> None:
+    """Print the plan of a sweep; composes and checks all of it, trains and writes nothing (but with `probe`).
+
+    Raises:
+        SweepError: what the sweep itself would refuse.
+    """
+    planner = Planner(asked, compose)
+    study = planner.tuning() or planner.study()
+    rows = _rows(study, planner, probe=probe)
+    fits = _fits(rows, budget_seconds)
+    if as_json:
+        print(json.dumps(_as_values(study, rows, fits), indent=1))
+    else:
+        print(_table(study, rows, fits, budget_seconds))
+
+
+def _rows(study: Study, planner: Planner, *, probe: bool) -> list[Row]:
+    labels = {arm.arm_id: arm.label for arm in study.arms}
+    settings = planner.settings
+    device = None if settings.trainer.device == "auto" else settings.trainer.device
+    measured = measured_runs(planner.runs)
+    works = [work_of(run.config, planner.facts.meta(run.config)) for run in study.runs]
+    if probe:
+        measured = [_probed(study, works, planner)]
+    known = _known_configs(planner.runs)
+    rows = []
+    for run, work in zip(study.runs, works, strict=True):
+        folder = RunFolder(planner.runs / run.run_id)
+        decision = decide(folder, settings.sweep, source_hash(run.config))
+        why = decision.why
+        if why == "new":
+            why = _new_because(run, planner.facts.fingerprint(run.config), known)
+        seconds = seconds_of(work, measured, device) if work is not None else None
+        if seconds is not None:
+            seconds *= _left(folder, decision)
+        rows.append(Row(labels[run.arm_id], run, decision, why, work, seconds))
+    return rows
+
+
+def _left(folder: RunFolder, decision: Decision) -> float:
+    """The share of a run that is still to be done."""
+    if decision.action not in TO_TRAIN:
+        return 0.0
+    status = folder.read_status()
+    if decision.action is Action.RESUME and status.get("steps"):
+        return max(0.0, 1.0 - float(status.get("step", 0)) / float(status["steps"]))
+    return 1.0
+
+
+def _known_configs(runs: Path) -> dict[str, dict[str, Any]]:
+    found = {}
+    for folder in newest_runs(runs):
+        try:
+            config = yaml.load(folder.config.read_text(), yaml.CSafeLoader)
+        except (OSError, yaml.YAMLError, UnicodeDecodeError):
+            continue
+        if isinstance(config, dict):
+            found[folder.run_id] = _flat(config)
+    return found
+
+
+def _new_because(run: PlannedRun, mark: str, known: Mapping[str, Mapping[str, Any]]) -> str:
+    """`new: optim.learning_rate differs from run …`, where a known run is near."""
+    own = _flat(identity(run.config, mark))
+    own.pop("data.fingerprint")
+    best: tuple[int, str, list[str]] | None = None
+    for run_id, config in known.items():
+        different = [key for key, value in own.items() if config.get(key, value) != value or key not in config]
+        if different and (best is None or len(different) < best[0]):
+            best = (len(different), run_id, different)
+    if best is None or best[0] > FEW_KEYS:
+        return "new"
+    return f"new: {', '.join(best[2])} not as in run {best[1]}"
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+    return found
+
+
+def _probed(study: Study, works: Sequence[Work | None], planner: Planner) -> Measured:
+    """A few steps of the largest run, timed."""
+    sized = [(work.amount, place) for place, work in enumerate(works) if work is not None]
+    if not sized:
+        raise SweepError("--probe: the networks are of your own; how large they are is not known before they are built")
+    place = max(sized)[1]
+    work = works[place]
+    assert work is not None
+    from alexnet_sweep.probe import seconds_of_a_run
+
+    config: Config = study.runs[place].config
+    planner.facts.pack(config)
+    seconds, device = seconds_of_a_run(config)
+    return Measured(work.amount, work.net, seconds, device)
+
+
+def _fits(rows: Sequence[Row], budget_seconds: float | None) -> list[bool | None]:
+    """Whether each run that starts would end within the budget, one by one; None without budget or estimate."""
+    spent = 0.0
+    fits: list[bool | None] = []
+    for row in rows:
+        if budget_seconds is None or not row.starts or row.seconds is None:
+            fits.append(None)
+            continue
+        spent += row.seconds
+        fits.append(spent <= budget_seconds)
+    return fits
+
+
+def _as_values(study: Study, rows: Sequence[Row], fits: Sequence[bool | None]) -> dict[str, Any]:
+    return {
+        "study": study.name,
+        "design": study.design,
+        "arms": len(study.arms),
+        "actions": dict(Counter(str(row.decision.action) for row in rows)),
+        "seconds": _sum(row.seconds for row in rows if row.starts),
+        "disk_bytes": sum(row.work.disk_bytes for row in rows if row.work is not None and row.starts),
+        "runs": [
+            {
+                "run_id": row.run.run_id,
+                "arm": row.arm,
+                "seed": row.run.seed,
+                "overrides": list(row.run.overrides),
+                "action": str(row.decision.action),
+                "why": row.why,
+                "seconds": row.seconds,
+                "disk_bytes": row.work.disk_bytes if row.work is not None else None,
+                "fits": fit,
+            }
+            for row, fit in zip(rows, fits, strict=True)
+        ],
+    }
+
+
+def _sum(values: Any) -> float | None:
+    found = list(values)
+    return None if any(value is None for value in found) else float(sum(found))
+
+
+def _table(study: Study, rows: Sequence[Row], fits: Sequence[bool | None], budget_seconds: float | None) -> str:
+    head = ["arm", "seed", "run", "will be", "time", "why"]
+    cells = [
+        [row.arm, str(row.run.seed), row.run.run_id, _action(row, fit), span(row.seconds), row.why]
+        for row, fit in zip(rows, fits, strict=True)
+    ]
+    widths = [max(len(line[column]) for line in [head, *cells]) for column in range(len(head))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in [head, *cells]
+    ]
+    return "\n".join(
+        [
+            f"{study.name}: {len(study.arms)} arms, {len(rows)} runs",
+            "",
+            *lines,
+            "",
+            *_totals(rows, fits, budget_seconds),
+        ]
+    )
+
+
+def _action(row: Row, fits: bool | None) -> str:
+    word = {Action.DONE: "skipped", Action.RUN: "trained", Action.RESUME: "resumed"}.get(row.decision.action)
+    return (word or str(row.decision.action)) + (", beyond the budget" if fits is False else "")
+
+
+def _totals(rows: Sequence[Row], fits: Sequence[bool | None], budget_seconds: float | None) -> list[str]:
+    starting = [row for row in rows if row.starts]
+    counts = Counter(str(row.decision.action) for row in rows)
+    lines = [", ".join(f"{count} {action}" for action, count in counts.items())]
+    seconds = _sum(row.seconds for row in starting)
+    if starting and seconds is None:
+        lines.append("time: not known, no run has been measured here; --probe trains a few steps to find out")
+    elif starting and seconds is not None:
+        lines.append(f"time: about {span(seconds)} one run after the other ({seconds / 3600:.2f} device hours)")
+    works = [row.work for row in starting if row.work is not None]
+    if works:
+        kept = sum(work.disk_bytes for work in works)
+        lines.append(
+            f"disk: about {_size(kept)} kept, {_size(max(work.checkpoint_bytes for work in works))} more while it runs"
+        )
+    if budget_seconds is not None and seconds is not None:
+        lines.append(f"budget {span(budget_seconds)}: {sum(fit is True for fit in fits)} of {len(starting)} runs fit")
+    stale = sum(row.decision.action is Action.STALE for row in rows)
+    if stale:
+        lines.append(
+            f"a start stops: {stale} results are of older training code; sweep.stale=retrain, or sweep.stale=keep"
+        )
+    return lines
+
+
+def span(seconds: float | None) -> str:
+    """`45 s`, `12 min`, `3.5 h`, or `–`."""
+    if seconds is None:
+        return "–"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _size(amount: float) -> str:
+    return f"{amount / 2**20:,.0f} MiB" if amount < 2**30 else f"{amount / 2**30:,.1f} GiB"

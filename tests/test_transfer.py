@@ -1,0 +1,313 @@
+"""Training that starts from another run's weights."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from alexnet_sweep.config import Config
+from alexnet_sweep.errors import ConfigError, FolderError, Interrupted
+from alexnet_sweep.identity import arm_id, run_id
+from alexnet_sweep.job import run
+from alexnet_sweep.model.build import build_model
+from alexnet_sweep.precheck import DataFacts
+from alexnet_sweep.store import RunFolder, run_to_start_from
+from alexnet_sweep.transfer import start_from
+from conftest import Compose, Main
+
+SMALL = ("model.width=0.05", "trainer.epochs=1", "trainer.cpu_threads=1", "eval.clean_train_images=0")
+FIXED = ("optim.learning_rate=0",)  # weights end as they start
+BYTES = ("metrics.csv", "predictions.parquet", "result.json", "weights.safetensors")
+
+Configured = Callable[..., Config]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("transfer")
+
+
+@pytest.fixture(scope="module")
+def configured(composed: Compose, place: Path) -> Configured:
+    """A small run on digits, in the folder that all tests of this module share."""
+
+    def one(*overrides: str) -> Config:
+        paths = (f"paths.runs={place / 'runs'}", f"paths.store={place / 'store'}")
+        return composed(*SMALL, "trainer.batch_size=512", *paths, *overrides)
+
+    return one
+
+
+@pytest.fixture(scope="module")
+def source(configured: Configured) -> RunFolder:
+    """The finished run that others start from."""
+    return finished(configured("optim.learning_rate=0.02"))
+
+
+def name_of(config: Config) -> str:
+    return run_id(config, DataFacts().fingerprint(config))
+
+
+def finished(config: Config) -> RunFolder:
+    folder = RunFolder(Path(config.paths.runs) / name_of(config))
+    if folder.read_result() is None:
+        run(config, folder.run_id)
+    return folder
+
+
+def weights(folder: RunFolder) -> dict[str, Tensor]:
+    return load_file(folder.weights)
+
+
+def differing(one: dict[str, Tensor], other: dict[str, Tensor]) -> set[str]:
+    assert set(one) == set(other)
+    return {name for name in one if one[name].shape != other[name].shape or not torch.equal(one[name], other[name])}
+
+
+def of_photos(configured: Configured, photos: Path, *overrides: str) -> Config:
+    data = ("data=folder", f"data.path={photos}", "data.stored_px=32", "data.crop_px=27", "trainer.batch_size=8")
+    return configured(*data, *overrides)
+
+
+# --- what is taken over ---
+
+
+def test_all_weights_are_taken_over_where_the_classes_are_the_same(configured: Configured, source: RunFolder) -> None:
+    fixed = finished(configured(f"init_from={source.run_id}", "seed=1", *FIXED))
+    assert differing(weights(fixed), weights(source)) == set()
+    assert "starts from the weights of" in fixed.log.read_text()
+
+
+def test_training_goes_on_from_them(configured: Configured, source: RunFolder) -> None:
+    moved = finished(configured(f"init_from={source.run_id}", "seed=1"))
+    assert differing(weights(moved), weights(source)) == set(weights(source))
+
+
+def test_without_it_nothing_is_taken_over(configured: Configured, source: RunFolder) -> None:
+    config = configured("seed=1", *FIXED)
+    assert config.init_from is None
+    start = build_model(config, 10).state_dict()
+    assert differing(weights(finished(config)), dict(start)) == set()
+
+
+def test_the_last_layer_is_fresh_where_the_classes_are_others(
+    configured: Configured, source: RunFolder, photos: Path
+) -> None:
+    started = finished(of_photos(configured, photos, f"init_from={source.run_id}", *FIXED))
+    fresh = finished(of_photos(configured, photos, *FIXED))
+    assert differing(weights(started), weights(source)) == {"fc8.weight", "fc8.bias"}
+    # What it starts from is what it would be without the other run.
+    same = set(weights(fresh)) - differing(weights(started), weights(fresh))
+    assert {"fc8.weight", "fc8.bias"} <= same and "conv2.weight" not in same
+    assert "but for fc8" in started.log.read_text()
+
+
+def test_the_last_layer_is_fresh_where_as_many_classes_have_other_names(
+    configured: Configured, photos: Path, tmp_path: Path
+) -> None:
+    trained = finished(of_photos(configured, photos))
+    other = tmp_path / "other"
+    shutil.copytree(photos, other)
+    for folder in list(other.glob("*/blue")):
+        folder.rename(folder.with_name("azure"))
+    for images, fresh in ((photos, set()), (other, {"fc8.weight", "fc8.bias"})):
+        started = finished(of_photos(configured, images, f"init_from={trained.run_id}", *FIXED))
+        assert differing(weights(started), weights(trained)) == fresh
+
+
+def test_running_averages_start_from_them_too(configured: Configured, source: RunFolder) -> None:
+    averaged = ("regularizer/ema=on", "regularizer.ema.decay=0.5")
+    fixed = finished(configured(f"init_from={source.run_id}", "seed=1", *averaged, *FIXED))
+    for name, value in weights(fixed).items():
+        torch.testing.assert_close(value, weights(source)[name])
+
+
+# --- what is refused ---
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (("model.width=0.1",), r"conv\d\.\w+ is \[\d.* there and \[\d.* here"),
+        (("model/depth=drop_conv4",), r"conv4\.bias is \[\d+\] there and missing here"),
+        (("model/depth=six",), r"conv6\.bias is missing there and \[\d+\] here"),
+    ],
+)
+def test_another_model_is_refused(
+    configured: Configured, source: RunFolder, overrides: tuple[str, ...], says: str
+) -> None:
+    net = build_model(configured(*overrides), 10)
+    for same_classes in (True, False):
+        with pytest.raises(ConfigError, match=f"init_from=.*{source.run_id}: {says}; choose the model options"):
+            start_from(net, source, same_classes=same_classes)
+
+
+def arguments(configured: Configured, *overrides: str) -> list[str]:
+    """As `configured`, for the command line."""
+    paths = configured().paths
+    return [*SMALL, "trainer.batch_size=512", f"paths.runs={paths.runs}", f"paths.store={paths.store}", *overrides]
+
+
+def test_another_model_is_one_line_and_trains_nothing(
+    main: Main, configured: Configured, source: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(Path(configured().paths.runs).glob("*/result.json"))
+    assert main(*arguments(configured, f"init_from={source.run_id}", "model/depth=six")) == 2
+    *_, last = capsys.readouterr().err.strip().splitlines()
+    assert last.startswith("init_from=") and "conv6.bias is missing there" in last
+    assert sorted(Path(configured().paths.runs).glob("*/result.json")) == before
+
+
+@pytest.mark.parametrize("mode", [(), ("-m",)], ids=["alone", "in a sweep"])
+def test_an_unknown_run_is_one_line_that_lists_those_there_are(
+    main: Main, configured: Configured, source: RunFolder, capsys: pytest.CaptureFixture[str], mode: tuple[str, ...]
+) -> None:
+    before = sorted(Path(configured().paths.runs).iterdir())
+    assert main(*mode, *arguments(configured, "init_from=nope")) == 2
+    printed = capsys.readouterr()
+    assert len(printed.err.strip().splitlines()) == 1 and printed.out == ""
+    assert "init_from=nope: no run folder" in printed.err and source.run_id in printed.err
+    assert sorted(Path(configured().paths.runs).iterdir()) == before and list(Path().iterdir()) == []
+
+
+def test_where_there_are_no_runs_yet_that_is_said(tmp_path: Path) -> None:
+    with pytest.raises(FolderError, match=r"init_from=nope: no run folder .* Have: none yet"):
+        run_to_start_from(tmp_path / "runs", "nope")
+
+
+@pytest.mark.parametrize("gone", ["result.json", "weights.safetensors"])
+def test_a_run_that_is_not_done_or_has_no_weights_is_refused(source: RunFolder, tmp_path: Path, gone: str) -> None:
+    copy = tmp_path / "runs" / source.run_id
+    shutil.copytree(source.path, copy)
+    (copy / gone).unlink()
+    with pytest.raises(FolderError, match="not done, or kept without weights"):
+        run_to_start_from(copy.parent, source.run_id)
+
+
+# --- identity ---
+
+
+def test_the_spelling_of_the_run_makes_no_difference(
+    configured: Configured, source: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(source.path.parent.parent)
+    copy = tmp_path / "elsewhere" / source.run_id
+    shutil.copytree(source.path, copy)
+    spellings = [source.run_id, f"runs/{source.run_id}", f"./runs/{source.run_id}/", str(source.path), str(copy)]
+    names = {name_of(configured(f"init_from={spelling}")) for spelling in spellings}
+    assert len(names) == 1
+    assert names != {name_of(configured())}
+
+
+def test_other_weights_make_another_run(configured: Configured, source: RunFolder, tmp_path: Path) -> None:
+    copy = tmp_path / source.run_id
+    shutil.copytree(source.path, copy)
+    config = configured(f"init_from={copy}")
+    before = name_of(config)
+    with (copy / "weights.safetensors").open("r+b") as stream:
+        stream.seek(-1, 2)
+        last = stream.read(1)
+        stream.seek(-1, 2)
+        stream.write(bytes([last[0] ^ 1]))
+    assert name_of(config) != before
+
+
+def test_seeds_that_start_from_one_run_are_one_arm(configured: Configured, source: RunFolder) -> None:
+    started = configured(f"init_from={source.run_id}")
+    other = dataclasses.replace(started, seed=started.seed + 1)
+    mark = DataFacts().fingerprint(started)
+    assert arm_id(started, mark) == arm_id(other, mark) != arm_id(started, DataFacts().fingerprint(configured()))
+
+
+def test_a_start_by_another_spelling_finds_the_run_done(
+    main: Main, configured: Configured, source: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(*arguments(configured, f"init_from={source.run_id}", "seed=2", *FIXED)) == 0
+    capsys.readouterr()
+    assert main(*arguments(configured, f"init_from={source.path}", "seed=2", *FIXED)) == 0
+    assert "is done" in capsys.readouterr().out
+
+
+def test_a_sweep_compares_starts(
+    main: Main, configured: Configured, source: RunFolder, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    reports = f"paths.reports={tmp_path / 'reports'}"
+    assert main("-m", *arguments(configured, f"init_from=null,{source.run_id}", "seed=1", reports, *FIXED)) == 0
+    printed = capsys.readouterr().out
+    assert "2 arms, 2 of 2 runs done" in printed and source.run_id in printed
+
+
+# --- stopping and going on ---
+
+
+@contextmanager
+def stopping_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Ctrl-C after so many steps."""
+    asked = 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked >= steps
+
+    @contextmanager
+    def stopped() -> Iterator[Callable[[], bool]]:
+        yield stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr("alexnet_sweep.job.stop_on_signal", stopped)
+        yield
+
+
+def test_a_resumed_run_does_not_start_from_the_other_one_again(
+    configured: Configured, source: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configured(f"init_from={source.path}", "seed=3", f"paths.runs={tmp_path / 'runs'}")
+    whole, again = RunFolder(tmp_path / "runs/whole"), RunFolder(tmp_path / "runs/again")
+    run(config, whole.run_id)
+    with stopping_after(2, monkeypatch), pytest.raises(Interrupted):
+        run(config, again.run_id)
+    run(config, again.run_id)
+    log = again.log.read_text()
+    assert log.count("starts from the weights of") == 1 and "resumed at epoch 1, step 2" in log
+    for name in BYTES:
+        one, other = (folder.path / name for folder in (whole, again))
+        if name == "result.json":
+            assert json.loads(one.read_text()) | {"run_id": "again"} == json.loads(other.read_text())
+        else:
+            assert one.read_bytes() == other.read_bytes()
+
+
+# --- not yet as it should be ---
+
+
+@pytest.mark.xfail(strict=True, reason="the run's folder must still bear the run's id")
+def test_a_folder_of_another_name_can_be_started_from(
+    configured: Configured, source: RunFolder, tmp_path: Path
+) -> None:
+    shutil.copytree(source.path, tmp_path / "pretrained")
+    config = configured(f"init_from={tmp_path / 'pretrained'}", "seed=4", f"paths.runs={tmp_path / 'runs'}")
+    assert differing(weights(finished(config)), weights(source))
+
+
+@pytest.mark.xfail(strict=True, reason="Hydra reads an id of digits and one e as a number")
+@pytest.mark.parametrize("key", ["init_from", "sweep.retrain"])
+def test_an_id_that_looks_like_a_number_stays_what_was_typed(composed: Compose, key: str) -> None:
+    config = composed(f"{key}=12345e678901")
+    assert {"init_from": config.init_from, "sweep.retrain": config.sweep.retrain}[key] == "12345e678901"
+
+
+@pytest.mark.xfail(strict=True, reason="the weights are first compared by the run")
+def test_another_model_is_refused_before_anything_is_written(
+    main: Main, configured: Configured, source: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(Path(configured().paths.runs).iterdir())
+    assert main(*arguments(configured, f"init_from={source.run_id}", "model/depth=drop_conv2")) == 2
+    assert sorted(Path(configured().paths.runs).iterdir()) == before
