@@ -46,7 +46,7 @@ class Planned:
     run_id: str
     arm_id: str
     arm: str
-    seed: Any
+    seed: int | str
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Row:
     run_id: str
     arm_id: str
     arm: str
-    seed: Any
+    seed: int | str
     state: str
     epoch: int | None = None  # the one it is in, from 1
     epochs: int | None = None
@@ -166,11 +166,10 @@ def planned_runs(study: StudyFolder) -> list[Planned]:
         ) from error
     if any(Path(name).name != name for name, _, _ in runs):
         raise FolderError(f"{study.plan}: a run_id that is no folder's name; start the sweep again to mend it")
-    return [Planned(name, arm, labels.get(arm, arm), _scalar(seed)) for name, arm, seed in runs]
-
-
-def _scalar(value: Any) -> Any:
-    return value if isinstance(value, int | float | str) else str(value)
+    return [
+        Planned(name, arm, labels.get(arm, arm), seed if isinstance(seed, int) else str(seed))
+        for name, arm, seed in runs
+    ]
 
 
 def read_row(planned: Planned, folder: RunFolder) -> Row:
@@ -215,15 +214,22 @@ def _state(folder: RunFolder, status: dict[str, Any]) -> tuple[str | None, str |
 
 
 def _finished(bare: Row, status: dict[str, Any], result: dict[str, Any]) -> Row:
-    row = _with_progress(bare, status)
     epochs, steps = _whole(result.get("epochs")), _whole(result.get("steps"))
     error: Any = result
     for key in ("errors", "test", "centre", "top1_error"):
         error = error.get(key) if isinstance(error, dict) else None
     error = _number(error)
-    kind = None if error is None else "test"
-    row = replace(row, state=DONE, epoch=epochs, epochs=epochs, step=steps, steps=steps, error=error, error_of=kind)
-    return replace(row, packed_fraction=None)
+    return replace(
+        _with_progress(bare, status),
+        state=DONE,
+        epoch=epochs,
+        epochs=epochs,
+        step=steps,
+        steps=steps,
+        packed_fraction=None,
+        error=error,
+        error_of=None if error is None else "test",
+    )
 
 
 def _unfinished(bare: Row, folder: RunFolder, status: dict[str, Any], state: str, reason: str | None) -> Row:
@@ -231,7 +237,7 @@ def _unfinished(bare: Row, folder: RunFolder, status: dict[str, Any], state: str
         return bare
     row = replace(_with_progress(bare, status), state=state, reason=reason)
     if state == RUNNING and row.whole_seconds is not None and row.step is not None and row.steps:
-        row = replace(row, seconds_left=row.whole_seconds * (1 - row.step / row.steps))
+        row = replace(row, seconds_left=row.whole_seconds * max(0.0, 1 - row.step / row.steps))
     error, kind = _last_error(folder)
     return replace(row, error=error, error_of=kind)
 
@@ -308,7 +314,7 @@ def seconds_left(rows: Sequence[Row]) -> float | None:
         return None
     typical = statistics.median(seen)
     going_on = [typical if row.seconds_left is None else row.seconds_left for row in running]
-    to_start = [typical * (1 - (row.step or 0) / (row.steps or 1)) for row in rows if row.state in TO_DO]
+    to_start = [typical * max(0.0, 1 - (row.step or 0) / (row.steps or 1)) for row in rows if row.state in TO_DO]
     return max(*going_on, (sum(going_on) + sum(to_start)) / len(running))
 
 

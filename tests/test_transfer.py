@@ -1,11 +1,10 @@
 """Training that starts from another run's weights."""
 
-import dataclasses
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,9 +20,10 @@ from alexnet_sweep.precheck import DataFacts
 from alexnet_sweep.store import RunFolder, run_to_start_from
 from alexnet_sweep.transfer import start_from
 from conftest import Compose, Main
+from test_plugins import stopping_after, with_values
 
 SMALL = ("model.width=0.05", "trainer.epochs=1", "trainer.cpu_threads=1", "eval.clean_train_images=0")
-FIXED = ("optim.learning_rate=0",)  # weights end as they start
+FIXED = {"optim__learning_rate": 0.0}  # weights end as they start
 BYTES = ("metrics.csv", "predictions.parquet", "result.json", "weights.safetensors")
 
 Configured = Callable[..., Config]
@@ -34,13 +34,17 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("transfer")
 
 
+def paths(place: Path) -> tuple[str, ...]:
+    return f"paths.runs={place / 'runs'}", f"paths.store={place / 'store'}"
+
+
 @pytest.fixture(scope="module")
 def configured(composed: Compose, place: Path) -> Configured:
-    """A small run on digits, in the folder that all tests of this module share."""
+    """`configured(seed=1)`: a small run on digits, in the folder that all tests of this module share."""
+    digits = composed(*SMALL, "trainer.batch_size=512", *paths(place))
 
-    def one(*overrides: str) -> Config:
-        paths = (f"paths.runs={place / 'runs'}", f"paths.store={place / 'store'}")
-        return composed(*SMALL, "trainer.batch_size=512", *paths, *overrides)
+    def one(base: Config = digits, **values: Any) -> Config:
+        return with_values(base, **values)
 
     return one
 
@@ -48,7 +52,7 @@ def configured(composed: Compose, place: Path) -> Configured:
 @pytest.fixture(scope="module")
 def source(configured: Configured) -> RunFolder:
     """The finished run that others start from."""
-    return finished(configured("optim.learning_rate=0.02"))
+    return finished(configured(optim__learning_rate=0.02))
 
 
 def name_of(config: Config) -> str:
@@ -71,37 +75,38 @@ def differing(one: dict[str, Tensor], other: dict[str, Tensor]) -> set[str]:
     return {name for name in one if one[name].shape != other[name].shape or not torch.equal(one[name], other[name])}
 
 
-def of_photos(configured: Configured, photos: Path, *overrides: str) -> Config:
+@pytest.fixture
+def of_photos(composed: Compose, place: Path, photos: Path) -> Config:
     data = ("data=folder", f"data.path={photos}", "data.stored_px=32", "data.crop_px=27", "trainer.batch_size=8")
-    return configured(*data, *overrides)
+    return composed(*SMALL, *data, *paths(place))
 
 
 # --- what is taken over ---
 
 
 def test_all_weights_are_taken_over_where_the_classes_are_the_same(configured: Configured, source: RunFolder) -> None:
-    fixed = finished(configured(f"init_from={source.run_id}", "seed=1", *FIXED))
+    fixed = finished(configured(init_from=source.run_id, seed=1, **FIXED))
     assert differing(weights(fixed), weights(source)) == set()
     assert "starts from the weights of" in fixed.log.read_text()
 
 
 def test_training_goes_on_from_them(configured: Configured, source: RunFolder) -> None:
-    moved = finished(configured(f"init_from={source.run_id}", "seed=1"))
+    moved = finished(configured(init_from=source.run_id, seed=1))
     assert differing(weights(moved), weights(source)) == set(weights(source))
 
 
 def test_without_it_nothing_is_taken_over(configured: Configured, source: RunFolder) -> None:
-    config = configured("seed=1", *FIXED)
+    config = configured(seed=1, **FIXED)
     assert config.init_from is None
     start = build_model(config, 10).state_dict()
     assert differing(weights(finished(config)), dict(start)) == set()
 
 
 def test_the_last_layer_is_fresh_where_the_classes_are_others(
-    configured: Configured, source: RunFolder, photos: Path
+    configured: Configured, source: RunFolder, of_photos: Config
 ) -> None:
-    started = finished(of_photos(configured, photos, f"init_from={source.run_id}", *FIXED))
-    fresh = finished(of_photos(configured, photos, *FIXED))
+    started = finished(configured(of_photos, init_from=source.run_id, **FIXED))
+    fresh = finished(configured(of_photos, **FIXED))
     assert differing(weights(started), weights(source)) == {"fc8.weight", "fc8.bias"}
     # What it starts from is what it would be without the other run.
     same = set(weights(fresh)) - differing(weights(started), weights(fresh))
@@ -110,21 +115,20 @@ def test_the_last_layer_is_fresh_where_the_classes_are_others(
 
 
 def test_the_last_layer_is_fresh_where_as_many_classes_have_other_names(
-    configured: Configured, photos: Path, tmp_path: Path
+    configured: Configured, of_photos: Config, photos: Path, tmp_path: Path
 ) -> None:
-    trained = finished(of_photos(configured, photos))
+    trained = finished(of_photos)
     other = tmp_path / "other"
     shutil.copytree(photos, other)
     for folder in list(other.glob("*/blue")):
         folder.rename(folder.with_name("azure"))
     for images, fresh in ((photos, set()), (other, {"fc8.weight", "fc8.bias"})):
-        started = finished(of_photos(configured, images, f"init_from={trained.run_id}", *FIXED))
+        started = finished(configured(of_photos, data__path=str(images), init_from=trained.run_id, **FIXED))
         assert differing(weights(started), weights(trained)) == fresh
 
 
 def test_running_averages_start_from_them_too(configured: Configured, source: RunFolder) -> None:
-    averaged = ("regularizer/ema=on", "regularizer.ema.decay=0.5")
-    fixed = finished(configured(f"init_from={source.run_id}", "seed=1", *averaged, *FIXED))
+    fixed = finished(configured(init_from=source.run_id, seed=1, regularizer__ema__decay=0.5, **FIXED))
     for name, value in weights(fixed).items():
         torch.testing.assert_close(value, weights(source)[name])
 
@@ -133,48 +137,45 @@ def test_running_averages_start_from_them_too(configured: Configured, source: Ru
 
 
 @pytest.mark.parametrize(
-    ("overrides", "says"),
+    ("values", "says"),
     [
-        (("model.width=0.1",), r"conv\d\.\w+ is \[\d.* there and \[\d.* here"),
-        (("model/depth=drop_conv4",), r"conv4\.bias is \[\d+\] there and missing here"),
-        (("model/depth=six",), r"conv6\.bias is missing there and \[\d+\] here"),
+        ({"model__width": 0.1}, r"conv\d\.\w+ is \[\d.* there and \[\d.* here"),
+        ({"model__depth__removed_conv": 4}, r"conv4\.bias is \[\d+\] there and missing here"),
+        ({"model__depth__sixth_conv": True}, r"conv6\.bias is missing there and \[\d+\] here"),
     ],
 )
-def test_another_model_is_refused(
-    configured: Configured, source: RunFolder, overrides: tuple[str, ...], says: str
-) -> None:
-    net = build_model(configured(*overrides), 10)
+def test_another_model_is_refused(configured: Configured, source: RunFolder, values: dict[str, Any], says: str) -> None:
+    net = build_model(configured(**values), 10)
     for same_classes in (True, False):
         with pytest.raises(ConfigError, match=f"init_from=.*{source.run_id}: {says}; choose the model options"):
             start_from(net, source, same_classes=same_classes)
 
 
-def arguments(configured: Configured, *overrides: str) -> list[str]:
+def arguments(place: Path, *overrides: str) -> list[str]:
     """As `configured`, for the command line."""
-    paths = configured().paths
-    return [*SMALL, "trainer.batch_size=512", f"paths.runs={paths.runs}", f"paths.store={paths.store}", *overrides]
+    return [*SMALL, "trainer.batch_size=512", *paths(place), *overrides]
 
 
 def test_another_model_is_one_line_and_trains_nothing(
-    main: Main, configured: Configured, source: RunFolder, capsys: pytest.CaptureFixture[str]
+    main: Main, place: Path, source: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = sorted(Path(configured().paths.runs).glob("*/result.json"))
-    assert main(*arguments(configured, f"init_from={source.run_id}", "model/depth=six")) == 2
+    before = sorted((place / "runs").glob("*/result.json"))
+    assert main(*arguments(place, f"init_from={source.run_id}", "model/depth=six")) == 2
     *_, last = capsys.readouterr().err.strip().splitlines()
     assert last.startswith("init_from=") and "conv6.bias is missing there" in last
-    assert sorted(Path(configured().paths.runs).glob("*/result.json")) == before
+    assert sorted((place / "runs").glob("*/result.json")) == before
 
 
 @pytest.mark.parametrize("mode", [(), ("-m",)], ids=["alone", "in a sweep"])
 def test_an_unknown_run_is_one_line_that_lists_those_there_are(
-    main: Main, configured: Configured, source: RunFolder, capsys: pytest.CaptureFixture[str], mode: tuple[str, ...]
+    main: Main, place: Path, source: RunFolder, capsys: pytest.CaptureFixture[str], mode: tuple[str, ...]
 ) -> None:
-    before = sorted(Path(configured().paths.runs).iterdir())
-    assert main(*mode, *arguments(configured, "init_from=nope")) == 2
+    before = sorted((place / "runs").iterdir())
+    assert main(*mode, *arguments(place, "init_from=nope")) == 2
     printed = capsys.readouterr()
     assert len(printed.err.strip().splitlines()) == 1 and printed.out == ""
     assert "init_from=nope: no run folder" in printed.err and source.run_id in printed.err
-    assert sorted(Path(configured().paths.runs).iterdir()) == before and list(Path().iterdir()) == []
+    assert sorted((place / "runs").iterdir()) == before and list(Path().iterdir()) == []
 
 
 def test_where_there_are_no_runs_yet_that_is_said(tmp_path: Path) -> None:
@@ -201,7 +202,7 @@ def test_the_spelling_of_the_run_makes_no_difference(
     copy = tmp_path / "elsewhere" / source.run_id
     shutil.copytree(source.path, copy)
     spellings = [source.run_id, f"runs/{source.run_id}", f"./runs/{source.run_id}/", str(source.path), str(copy)]
-    names = {name_of(configured(f"init_from={spelling}")) for spelling in spellings}
+    names = {name_of(configured(init_from=spelling)) for spelling in spellings}
     assert len(names) == 1
     assert names != {name_of(configured())}
 
@@ -209,7 +210,7 @@ def test_the_spelling_of_the_run_makes_no_difference(
 def test_other_weights_make_another_run(configured: Configured, source: RunFolder, tmp_path: Path) -> None:
     copy = tmp_path / source.run_id
     shutil.copytree(source.path, copy)
-    config = configured(f"init_from={copy}")
+    config = configured(init_from=str(copy))
     before = name_of(config)
     with (copy / "weights.safetensors").open("r+b") as stream:
         stream.seek(-1, 2)
@@ -220,26 +221,25 @@ def test_other_weights_make_another_run(configured: Configured, source: RunFolde
 
 
 def test_seeds_that_start_from_one_run_are_one_arm(configured: Configured, source: RunFolder) -> None:
-    started = configured(f"init_from={source.run_id}")
-    other = dataclasses.replace(started, seed=started.seed + 1)
+    started, other = (configured(init_from=source.run_id, seed=seed) for seed in (0, 1))
     mark = DataFacts().fingerprint(started)
     assert arm_id(started, mark) == arm_id(other, mark) != arm_id(started, DataFacts().fingerprint(configured()))
 
 
 def test_a_start_by_another_spelling_finds_the_run_done(
-    main: Main, configured: Configured, source: RunFolder, capsys: pytest.CaptureFixture[str]
+    main: Main, place: Path, source: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(*arguments(configured, f"init_from={source.run_id}", "seed=2", *FIXED)) == 0
+    assert main(*arguments(place, f"init_from={source.run_id}", "seed=2", "optim.learning_rate=0")) == 0
     capsys.readouterr()
-    assert main(*arguments(configured, f"init_from={source.path}", "seed=2", *FIXED)) == 0
+    assert main(*arguments(place, f"init_from={source.path}", "seed=2", "optim.learning_rate=0")) == 0
     assert "is done" in capsys.readouterr().out
 
 
 def test_a_sweep_compares_starts(
-    main: Main, configured: Configured, source: RunFolder, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    main: Main, place: Path, source: RunFolder, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     reports = f"paths.reports={tmp_path / 'reports'}"
-    assert main("-m", *arguments(configured, f"init_from=null,{source.run_id}", "seed=1", reports, *FIXED)) == 0
+    assert main("-m", *arguments(place, f"init_from=null,{source.run_id}", "seed=1", reports)) == 0
     printed = capsys.readouterr().out
     assert "2 arms, 2 of 2 runs done" in printed and source.run_id in printed
 
@@ -247,29 +247,10 @@ def test_a_sweep_compares_starts(
 # --- stopping and going on ---
 
 
-@contextmanager
-def stopping_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Ctrl-C after so many steps."""
-    asked = 0
-
-    def stop() -> bool:
-        nonlocal asked
-        asked += 1
-        return asked >= steps
-
-    @contextmanager
-    def stopped() -> Iterator[Callable[[], bool]]:
-        yield stop
-
-    with monkeypatch.context() as patch:
-        patch.setattr("alexnet_sweep.job.stop_on_signal", stopped)
-        yield
-
-
 def test_a_resumed_run_does_not_start_from_the_other_one_again(
     configured: Configured, source: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = configured(f"init_from={source.path}", "seed=3", f"paths.runs={tmp_path / 'runs'}")
+    config = configured(init_from=str(source.path), seed=3, paths__runs=str(tmp_path / "runs"))
     whole, again = RunFolder(tmp_path / "runs/whole"), RunFolder(tmp_path / "runs/again")
     run(config, whole.run_id)
     with stopping_after(2, monkeypatch), pytest.raises(Interrupted):
@@ -293,7 +274,7 @@ def test_a_folder_of_another_name_can_be_started_from(
     configured: Configured, source: RunFolder, tmp_path: Path
 ) -> None:
     shutil.copytree(source.path, tmp_path / "pretrained")
-    config = configured(f"init_from={tmp_path / 'pretrained'}", "seed=4", f"paths.runs={tmp_path / 'runs'}")
+    config = configured(init_from=str(tmp_path / "pretrained"), paths__runs=str(tmp_path / "runs"))
     assert differing(weights(finished(config)), weights(source))
 
 
@@ -306,8 +287,8 @@ def test_an_id_that_looks_like_a_number_stays_what_was_typed(composed: Compose, 
 
 @pytest.mark.xfail(strict=True, reason="the weights are first compared by the run")
 def test_another_model_is_refused_before_anything_is_written(
-    main: Main, configured: Configured, source: RunFolder, capsys: pytest.CaptureFixture[str]
+    main: Main, place: Path, source: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = sorted(Path(configured().paths.runs).iterdir())
-    assert main(*arguments(configured, f"init_from={source.run_id}", "model/depth=drop_conv2")) == 2
-    assert sorted(Path(configured().paths.runs).iterdir()) == before
+    before = sorted((place / "runs").iterdir())
+    assert main(*arguments(place, f"init_from={source.run_id}", "model/depth=drop_conv2")) == 2
+    assert sorted((place / "runs").iterdir()) == before
