@@ -191,7 +191,7 @@ def _table(study: Study, rows: Sequence[Row], fits: Sequence[bool | None], budge
     ]
     return "\n".join(
         [
-            f"{study.name}: {len(study.arms)} arms, {len(rows)} runs",
+            f"{study.name}: {_counted(len(study.arms), 'arm')}, {_counted(len(rows), 'run')}",
             "",
             *lines,
             "",
@@ -228,6 +228,10 @@ def _totals(rows: Sequence[Row], fits: Sequence[bool | None], budget_seconds: fl
             f"a start stops: {stale} results are of older training code; sweep.stale=retrain, or sweep.stale=keep"
         )
     return lines
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number != 1 else ''}"
 
 
 def span(seconds: float | None) -> str:

@@ -210,6 +210,7 @@ def _train(
 ) -> None:
     """Train to the last epoch, saving as configured; appends a row of metrics for every epoch."""
     trainer, rows, saved = job.trainer, history.rows, time.monotonic()
+    claim.beat(force=True, first_step=trainer.steps_done)  # of this attempt
     for step in trainer.steps():
         narrator.step(step)
         claim.beat(epoch=step.epoch, step=step.before + step.number + 1, steps=step.total)
@@ -219,6 +220,7 @@ def _train(
             rows.append(_epoch_row(config, job, claim))
             folder.write_metrics(rows)
             narrator.epoch(rows[-1])
+            claim.beat(images_per_second=round(narrator.rates[-1], 1))
             trainer.close_epoch()
             due = trainer.epoch % config.checkpoint.every_epochs == 0 or trainer.epoch == config.trainer.epochs
         else:

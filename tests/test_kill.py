@@ -27,8 +27,8 @@ REPORT_FILES = ("results.csv", "deltas.csv")
 
 def started(folder: Path) -> "subprocess.Popen[bytes]":
     folder.mkdir(exist_ok=True)
-    log = (folder / "log").open("ab")
-    return subprocess.Popen(COMMAND, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+    with (folder / "log").open("ab") as log:
+        return subprocess.Popen(COMMAND, cwd=folder, stdout=log, stderr=log, start_new_session=True)
 
 
 def run_folders(folder: Path) -> list[RunFolder]:
@@ -39,7 +39,8 @@ def contents(folder: Path) -> dict[str, bytes]:
     found = {
         f"{run.run_id}/{name}": (run.path / name).read_bytes() for run in run_folders(folder) for name in RUN_FILES
     }
-    return found | {name: (folder / "reports" / "quick" / name).read_bytes() for name in REPORT_FILES}
+    (report,) = (folder / "reports").iterdir()
+    return found | {name: (report / name).read_bytes() for name in REPORT_FILES}
 
 
 def in_training(folder: Path) -> bool:

@@ -1,0 +1,144 @@
+"""`plan`: what a sweep would do and why, how long it would take; nothing is written."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import alexnet_sweep.plan
+from alexnet_sweep.estimate import Measured, Work, seconds_of
+from alexnet_sweep.forecast import span
+from alexnet_sweep.plan import seconds
+from alexnet_sweep.store import RunFolder
+from conftest import Main
+
+SMALL = ("model.width=0.05", "trainer.epochs=1", "trainer.cpu_threads=1", "eval.clean_train_images=64")
+GRID = ("model/lrn=on,off", "seed=0,1", *SMALL)
+
+
+def planned(main: Main, capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, object]:
+    capsys.readouterr()
+    assert main("plan", *arguments, "--json") == 0
+    found: dict[str, object] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def runs_of(plan: dict[str, object]) -> list[dict[str, object]]:
+    rows = plan["runs"]
+    assert isinstance(rows, list)
+    return rows
+
+
+def test_a_plan_says_what_is_new_done_resumed_and_failed_and_writes_nothing(
+    main: Main, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert [row["why"] for row in runs_of(planned(main, capsys, *GRID))] == ["new"] * 4
+    assert not Path("runs").exists() and not Path("reports").exists()
+    assert main("-m", *GRID) == 0
+    before = sorted(path.as_posix() for path in Path().rglob("*"))
+    first, second, third, _ = (
+        RunFolder(Path("runs") / str(row["run_id"])) for row in runs_of(planned(main, capsys, *GRID))
+    )
+    assert {row["action"] for row in runs_of(planned(main, capsys, *GRID))} == {"done"}
+    assert sorted(path.as_posix() for path in Path().rglob("*")) == before
+
+    second.result.write_text("{")
+    third.result.unlink()
+    status = json.loads(third.status.read_text())
+    third.status.write_text(json.dumps(status | {"state": "failed", "failures": 2, "reason": "ValueError: no luck"}))
+    rows = {row["run_id"]: row for row in runs_of(planned(main, capsys, *GRID))}
+    assert rows[first.run_id]["action"] == "done"
+    assert str(rows[second.run_id]["why"]).startswith("unreadable: ")
+    assert rows[third.run_id]["why"] == "failed 2×: ValueError: no luck"
+
+
+def test_a_new_run_says_which_key_is_not_as_in_a_run_that_is_there(
+    main: Main, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main("-m", "seed=0", *SMALL) == 0
+    (row,) = runs_of(planned(main, capsys, "seed=0", "optim.learning_rate=0.002", *SMALL))
+    (folder,) = [path for path in Path("runs").iterdir() if not path.name.startswith("_")]
+    assert row["why"] == f"new: optim.learning_rate not as in run {folder.name}"
+
+
+def test_a_budget_says_how_many_runs_fit(main: Main, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main("-m", "seed=0", *SMALL) == 0
+    plan = planned(main, capsys, "seed=0,1,2,3", *SMALL, "--budget", "1s")
+    each = [row["seconds"] for row in runs_of(plan)]
+    assert each[0] == 0 and len(set(each[1:])) == 1 and isinstance(each[1], float) and each[1] > 0
+    assert runs_of(plan)[0]["fits"] is None
+    plenty = planned(main, capsys, "seed=0,1,2,3", *SMALL, "--budget", "1d")
+    assert [row["fits"] for row in runs_of(plenty)] == [None, True, True, True]
+
+
+def test_a_plan_for_people_ends_with_totals(main: Main, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main("-m", "seed=0", *SMALL) == 0
+    capsys.readouterr()
+    assert main("plan", "seed=0,1", *SMALL, "--budget", "1d") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("1 arm, 2 runs") and lines[2].split()[:4] == ["arm", "seed", "run", "will"]
+    assert "1 done, 1 run" in lines
+    assert any(line.startswith("time: about ") for line in lines)
+    assert any(line.startswith("disk: about ") for line in lines)
+    assert "budget 24.0 h: 1 of 1 runs fit" in lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["model/lrn=offf"], "no such option"),
+        (["study=nope"], "no such study"),
+        (["trainer.epochs=0"], "out of range"),
+        (["seed=range(0,2000)"], "sweep.max_runs"),
+    ],
+)
+def test_a_plan_refuses_what_a_sweep_refuses(
+    main: Main, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    assert main("plan", *arguments) == 2
+    printed = capsys.readouterr()
+    assert says in printed.err and len(printed.err.strip().splitlines()) == 1 and printed.out == ""
+
+
+def test_a_probe_times_a_few_steps_where_nothing_is_measured(main: Main, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = planned(main, capsys, "seed=0,1", *SMALL, "--probe")
+    figures = [row["seconds"] for row in runs_of(plan)]
+    assert all(isinstance(figure, float) and 0 < figure < 600 for figure in figures)
+    assert [path.name for path in Path("runs").iterdir()] == ["_data"]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("90s", 90), ("30min", 1800), ("1.5h", 5400), ("2 d", 172800), ("5m", 300)]
+)
+def test_a_budget_is_read_in_the_usual_units(text: str, value: float) -> None:
+    assert seconds(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "2", "h", "-1h", "two hours", "1h30"])
+def test_other_budgets_are_refused(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        alexnet_sweep.plan.main(["seed=0", f"--budget={text}"])
+    assert caught.value.code == 2
+    assert "as 2h" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "–"), (0.4, "0 s"), (99, "99 s"), (100, "2 min"), (5999, "100 min"), (7200, "2.0 h")]
+)
+def test_times_are_told_in_few_digits(value: float | None, text: str) -> None:
+    assert span(value) == text
+
+
+def work(net: float, passes: float = 1000) -> Work:
+    return Work(net * passes, net, 1, 1, 10)
+
+
+def test_an_estimate_is_scaled_from_the_runs_of_the_nearest_nets_on_the_same_device() -> None:
+    near = [Measured(1e9, 1e6, seconds, "cpu") for seconds in (9.0, 10.0, 11.0, 10.0, 10.0)]
+    far = [Measured(1e9, 1e9, 500.0, "cpu")] * 5
+    other = [Measured(1e9, 1e6, 0.1, "cuda")] * 5
+    assert seconds_of(work(1e6), [*far, *near, *other], "cpu") == pytest.approx(10.0)
+    assert seconds_of(work(1e6, passes=2000), near, "cpu") == pytest.approx(20.0)
+    assert seconds_of(work(1e6), other, "cuda") == pytest.approx(0.1)
+    assert seconds_of(work(1e6), other, "cpu") is None
+    assert seconds_of(work(1e6), [], None) is None
