@@ -11,7 +11,9 @@ Which part of AlexNet matters, and by how much: Hydra config groups composed int
   python -m alexnet_sweep -m study=NAME […]    carry out a study of sweeps/, or of a file of your own
   python -m alexnet_sweep.plan ARGS            what a sweep would do, and how long it would take
   python -m alexnet_sweep --cfg job [OVERRIDE…]  show the composed config
+  python -m alexnet_sweep.status [STUDY]       a live table of a study, from its files
   python -m alexnet_sweep.report STUDY         rebuild a report from run folders
+  python -m alexnet_sweep.clean [STUDY]        what can go; --yes deletes it
   python -m alexnet_sweep.summary [OVERRIDE…]  the composed network, layer by layer
 
 example: python -m alexnet_sweep -m model/lrn=on,off seed=0,1,2
@@ -19,8 +21,10 @@ example: python -m alexnet_sweep -m model/lrn=on,off seed=0,1,2
 An override picks an option of a group (model/lrn=off) or sets a key (trainer.epochs=20).
 """
 VERBS = {
+    "clean": "alexnet_sweep.clean",
     "plan": "alexnet_sweep.plan",
     "report": "alexnet_sweep.report.__main__",
+    "status": "alexnet_sweep.status",
     "summary": "alexnet_sweep.summary",
 }
 

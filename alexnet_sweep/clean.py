@@ -20,17 +20,19 @@ import filelock
 import yaml
 
 from alexnet_sweep.errors import FolderError, SweepError
-from alexnet_sweep.identity import _source_hash
-from alexnet_sweep.plugins import RECORDED, _nested
+from alexnet_sweep.identity import sources_hash
+from alexnet_sweep.plugins import RECORDED, nested_targets
 from alexnet_sweep.status import planned_runs, printable
 from alexnet_sweep.store import DEAD_AFTER_SECONDS, RUNNING, RunFolder, StudyFolder, study_folder
 
 YOUNG_SECONDS = 3600.0  # a store younger than this may be packed for runs that are still to start
 LOCK_SECONDS = 10.0
+WAITERS_SECONDS = 0.3
 STORE = re.compile(r"[0-9a-f]{16}")
 LEFTOVER = re.compile(r"\.[0-9a-f]{16}\..+")  # a store on its way in or out
 ASIDE = re.compile(r"set_aside-\d+")
 STARTS_FROM = re.compile(r"\+*init_from=(.+)")
+CANNOT = "cannot be deleted"
 CHECKPOINT, SET_ASIDE, STALE, DATA, BUILD, POINTER = "checkpoint", "set_aside", "stale", "data", "build", "pointer"
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with it
@@ -65,11 +67,16 @@ class Cleaner:
         self._only = None if study is None else {run.run_id for run in planned_runs(study_folder(runs, study))}
         self._unjudged: set[str] = set()  # finished runs whose training code cannot be looked at
         self._notes: list[str] = []
+        self._emptied: list[RunFolder] = []
 
     def findings(self) -> tuple[list[Finding], list[str]]:
-        """All that can go, and notes on what could not be judged."""
+        """All that can go, and notes on what could not be judged.
+
+        Data comes first: once a stale run is gone, its study has a run to start, which may need any of it.
+        """
         self._unjudged.clear()
         self._notes.clear()
+        data = self._in_data() if self._only is None else []
         found = [finding for folder in self._run_folders(self._only) for finding in self._in_run(folder)]
         stale = {finding.path.name for finding in found if finding.kind == STALE}
         needed = stale & self._started_from() if stale else set()
@@ -81,9 +88,7 @@ class Cleaner:
                 f"{_runs(self._unjudged)} not judged: stale or not, parts of one's own or config.yaml cannot be found "
                 "from here; start from the folder that holds them"
             )
-        if self._only is None:
-            found += self._in_data()
-        return found + self._pointers(stale - needed), list(self._notes)
+        return [*data, *found, *self._pointers(stale - needed)], list(self._notes)
 
     def delete(self, finding: Finding) -> None:
         """Delete what was found, if it is still just that.
@@ -135,15 +140,15 @@ class Cleaner:
         return found
 
     def _is_stale(self, folder: RunFolder, result: dict[str, Any]) -> bool:
-        if result.get("source_hash") == _source_hash(()):
+        if result.get("source_hash") == sources_hash(()):
             return False
         config = _config(folder)
-        targets = set() if config is None else set(_nested(config))
+        targets = set() if config is None else set(nested_targets(config))
         # What is not there would count as unchanged, and the run as stale: better not to judge it.
         if config is None or not all(_is_found(path.split(".")[0]) for path in targets):
             self._unjudged.add(folder.run_id)
             return False
-        return bool(result.get("source_hash") != _source_hash(tuple(sorted(targets))))
+        return bool(result.get("source_hash") != sources_hash(tuple(sorted(targets))))
 
     def _started_from(self) -> set[str]:
         """Names of runs whose weights a run starts from, or a planned one will."""
@@ -172,8 +177,22 @@ class Cleaner:
         except filelock.Timeout as error:
             raise LeftAlone("in use: another process holds its lock") from error
         if finding.kind == STALE:
-            with suppress(OSError):  # not empty: somebody has started the run again by now
+            self._emptied.append(folder)
+
+    def finish(self) -> None:
+        """Remove the folders of deleted runs, unless somebody has begun such a run anew.
+
+        Not at once: whoever waits for the lock looks for it time and again, and would miss its folder.
+        """
+        if self._emptied:
+            time.sleep(WAITERS_SECONDS)
+        for folder in self._emptied:
+            with suppress(OSError, filelock.Timeout), filelock.FileLock(folder.path / ".lock", timeout=0):
+                if [path.name for path in folder.path.iterdir()] == [".lock"]:
+                    (folder.path / ".lock").unlink()
+            with suppress(OSError):  # not empty
                 folder.path.rmdir()
+        self._emptied.clear()
 
     # --- beside the runs ---
 
@@ -338,12 +357,11 @@ def _measured(path: Path) -> tuple[int, float]:
 
 
 def _empty(folder: RunFolder) -> None:
-    """Delete a run's files: the result first, so that a run half gone is not done; the lock, which is held, last."""
+    """Delete a run's files, but for the lock, which is held; the result first, so that a run half gone is not done."""
     folder.result.unlink(missing_ok=True)
     for path in list(folder.path.iterdir()):
         if path.name != ".lock":
             _remove(path)
-    (folder.path / ".lock").unlink(missing_ok=True)
 
 
 def _remove(path: Path) -> None:
@@ -399,27 +417,31 @@ def _carried_out(
 ) -> int:
     """List the findings, delete them one by one if told to; exit code 1 where one could not be deleted."""
     rows: list[dict[str, Any]] = []
-    code = 0
-    for finding in findings:
-        left: str | None = None
-        if delete:
-            try:
-                cleaner.delete(finding)
-            except LeftAlone as reason:
-                left = str(reason)
-            except OSError as error:
-                left, code = f"cannot be deleted ({error})", 1
-        if not as_json:
-            print(_line(finding, finding.why if left is None else f"left alone: {left}"), flush=delete)
-        row = {"kind": finding.kind, "path": str(finding.path), "bytes": finding.size, "why": finding.why}
-        rows.append(row | {"deleted": delete and left is None, "left_alone": left})
+    try:
+        for finding in findings:
+            left = _left(cleaner, finding) if delete else None
+            if not as_json:
+                print(_line(finding, finding.why if left is None else f"left alone: {left}"), flush=delete)
+            row = {"kind": finding.kind, "path": str(finding.path), "bytes": finding.size, "why": finding.why}
+            rows.append(row | {"deleted": delete and left is None, "left_alone": left})
+    finally:
+        cleaner.finish()
     if as_json:
         print(json.dumps({"found": rows, "bytes": sum(finding.size for finding in findings), "notes": notes}, indent=1))
-        return code
-    for note in notes:
-        print(printable(note))
-    print(_total(findings, rows, delete))
-    return code
+    else:
+        print("\n".join([*(printable(note) for note in notes), _total(findings, rows, delete)]))
+    return int(any(str(row["left_alone"]).startswith(CANNOT) for row in rows))
+
+
+def _left(cleaner: Cleaner, finding: Finding) -> str | None:
+    """Delete it, or say why it was left alone."""
+    try:
+        cleaner.delete(finding)
+    except LeftAlone as reason:
+        return str(reason)
+    except OSError as error:
+        return f"{CANNOT} ({error})"
+    return None
 
 
 def _total(findings: Sequence[Finding], rows: Sequence[dict[str, Any]], delete: bool) -> str:

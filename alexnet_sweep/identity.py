@@ -107,7 +107,7 @@ def arm_id(config: Config, data_fingerprint: str) -> str:
 
 def source_hash(config: Config) -> str:
     """Twelve hex digits of the sources that a run depends on, ours and the user's, as this process found them first."""
-    return _source_hash(tuple(sorted(targets(config))))
+    return sources_hash(tuple(sorted(targets(config))))
 
 
 def training_id(config: Config, data_fingerprint: str) -> str:
@@ -119,7 +119,8 @@ def training_id(config: Config, data_fingerprint: str) -> str:
 
 
 @cache
-def _source_hash(custom: tuple[str, ...]) -> str:
+def sources_hash(custom: tuple[str, ...]) -> str:
+    """The same, from the targets of the user's own parts, sorted."""
     package = Path(__file__).parent
     ours = [[name, (package / name).read_text()] for name in TRAINING_SOURCES]
     return _digest([*ours, *sources(custom)])[:12]

@@ -31,7 +31,7 @@ def started(process: int) -> float | None:
     """When a process of this machine started, in seconds since 1970; None where there is no such process."""
     try:
         return float(psutil.Process(process).create_time())
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
+    except (psutil.Error, OverflowError):
         return None
 
 

@@ -61,7 +61,7 @@ def _check(key: str, custom: Mapping[str, Any]) -> None:
 
 def targets(config: Config) -> set[str]:
     """All `_target_`s in a config, nested ones too."""
-    return {path for _, custom in _customs(config) for path in _nested(custom)}
+    return {path for _, custom in _customs(config) for path in nested_targets(custom)}
 
 
 def _customs(config: Config) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -72,15 +72,16 @@ def _customs(config: Config) -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield f"eval.metrics.{name}", custom if isinstance(custom, dict) else {}
 
 
-def _nested(value: Any) -> Iterator[str]:
+def nested_targets(value: Any) -> Iterator[str]:
+    """Every `_target_` in plain nested values."""
     if isinstance(value, Mapping):
         if isinstance(value.get("_target_"), str):
             yield value["_target_"]
         for inner in value.values():
-            yield from _nested(inner)
+            yield from nested_targets(inner)
     elif isinstance(value, list):
         for inner in value:
-            yield from _nested(inner)
+            yield from nested_targets(inner)
 
 
 def sources(custom: tuple[str, ...]) -> list[list[str]]:

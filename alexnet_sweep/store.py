@@ -191,14 +191,13 @@ class RunFolder:
         status = self.read_status()
         if status.get("state") != RUNNING:
             return None
-        host, process = status.get("host"), int(status.get("process") or 0)
-        owner = f"{host} process {process}"
+        host, process = status.get("host"), _number(status, "process")
+        owner = f"{host} process {process:.0f}"
         if host != machine.host():
-            age = time.time() - float(status.get("heartbeat") or 0.0)
-            return owner if age < DEAD_AFTER_SECONDS else None
+            return owner if time.time() - _number(status, "heartbeat") < DEAD_AFTER_SECONDS else None
         if status.get("boot") != machine.boot() or process == os.getpid():
             return None
-        started, noted = machine.started(process), float(status.get("process_started") or 0.0)
+        started, noted = machine.started(int(process)), _number(status, "process_started")
         return owner if started is not None and abs(started - noted) < 1.0 else None
 
     @contextmanager
@@ -370,11 +369,19 @@ def study_folder(runs: Path, name: str) -> StudyFolder:
     return StudyFolder(runs / "_studies" / name)
 
 
+def _number(status: dict[str, Any], key: str) -> float:
+    """A number of a status file; 0 where it has none that makes sense."""
+    value = status.get(key)
+    return float(value) if isinstance(value, int | float) and 0 <= value < 1e12 else 0.0
+
+
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise FolderError(f"{path}: cannot be read ({error.strerror})") from error
     try:
         value = json.loads(content)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What planning a large study and starting a finished one cost: `python benchmarks/studies.py [--arms 200] [--seeds 5]`.
+"""What planning a large study and starting a finished one cost: `python benchmarks/studies.py [--arms N] [--seeds N]`.
 
 Trains one small run, copies its folder for every planned run, and times as whole commands: the plan of the study, and
 a start of the finished study with its report. Prints seconds and peak memory of each.

@@ -15,7 +15,7 @@ import pytest
 
 from alexnet_sweep import clean, machine
 from alexnet_sweep.clean import Cleaner, amount, main
-from alexnet_sweep.identity import _source_hash
+from alexnet_sweep.identity import sources_hash
 from alexnet_sweep.store import DEAD_AFTER_SECONDS, RunFolder, note_trained, study_folder
 
 MARK = "0123456789abcdef"  # a data set's fingerprint
@@ -49,7 +49,7 @@ def make_run(runs: Path, number: int = 0, *, stale: bool = False, done: bool = T
     write_status(folder, "done" if done else "interrupted")
     if done:
         data = {"name": "digits", "fingerprint": MARK}
-        folder.write_result({"source_hash": "older" if stale else _source_hash(()), "data": data})
+        folder.write_result({"source_hash": "older" if stale else sources_hash(()), "data": data})
         folder.weights.write_bytes(MEBIBYTE)
     return folder
 
@@ -148,9 +148,9 @@ def test_a_run_with_parts_of_ones_own_is_judged_by_these_too(
     (tmp_path / "own_parts_of_clean.py").write_text("one = 1\n")
     monkeypatch.syspath_prepend(tmp_path)
     model = {"act": {"custom": {"_target_": "own_parts_of_clean.one", "inner": [{"_target_": "torch.nn.ReLU"}]}}}
-    folder = make_run(runs, model=model)
+    folder = make_run(runs, stale=True, model=model)
     assert "stale" in cleaned()[0]
-    hash_of_today = _source_hash(("own_parts_of_clean.one", "torch.nn.ReLU"))
+    hash_of_today = sources_hash(("own_parts_of_clean.one", "torch.nn.ReLU"))
     folder.write_result({"source_hash": hash_of_today, "data": {}})
     assert cleaned() == ["nothing to delete"]
 
@@ -175,22 +175,32 @@ def test_a_run_without_a_config_that_can_be_read_is_not_judged(
 @pytest.mark.parametrize("by", ["config", "plan"])
 def test_a_stale_run_that_others_start_from_stays(runs: Path, cleaned: Callable[..., list[str]], by: str) -> None:
     stale = make_run(runs, 0, stale=True)
+    note_trained(stale, "aaaa")
     if by == "config":
         make_run(runs, 1, init_from=stale.run_id)
     else:
         write_plan(runs, 0, overrides=("seed=0", f"init_from=runs/{stale.run_id}"))
     assert "1 run kept: stale, but other runs start from their weights" in cleaned("--yes")[0]
-    assert stale.path.exists()
+    assert stale.path.exists() and (runs / "_trained" / "aaaa").exists()
 
 
 def test_a_pointer_to_a_run_that_is_gone_goes(runs: Path, cleaned: Callable[..., list[str]]) -> None:
     there, gone = make_run(runs, 0), RunFolder(runs / f"{1:012x}")
     note_trained(there, "aaaa")
     note_trained(gone, "bbbb")
-    (runs / "_trained" / "cccc").write_text("../../elsewhere\n")
+    (runs / "_trained" / "cccc").write_text(f"../runs/{there.run_id}\n")
     (runs / "_trained" / ".dddd.tmp").write_text("being written\n")
     cleaned("--yes")
     assert sorted(path.name for path in (runs / "_trained").iterdir()) == [".dddd.tmp", "aaaa"]
+
+
+def test_a_pointer_whose_run_is_there_by_now_stays(runs: Path) -> None:
+    note_trained(RunFolder(runs / f"{0:012x}"), "aaaa")
+    cleaner, finding = find_one(runs, "pointer")
+    make_run(runs)
+    with pytest.raises(clean.LeftAlone, match="its run is there"):
+        cleaner.delete(finding)
+    assert finding.path.exists()
 
 
 def test_a_pointer_goes_with_its_stale_run(runs: Path, cleaned: Callable[..., list[str]]) -> None:
@@ -396,6 +406,7 @@ def test_nobody_claims_a_run_while_it_goes(runs: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(clean, "_empty", slowly)
     cleaner.delete(finding)
+    cleaner.finish()
     claimant.join()
     assert order == ["emptied", "claimed"]
     assert folder.read_status()["state"] == "done" and folder.read_result() is None
@@ -437,6 +448,7 @@ def test_a_link_inside_of_what_goes_goes_without_its_target(
     (tmp_path / "photos" / "cat.png").write_bytes(MEBIBYTE)
     stale = make_run(runs, stale=True)
     (stale.path / "photos").symlink_to(tmp_path / "photos")
+    (stale.path / "cat.png").symlink_to(tmp_path / "photos" / "cat.png")
     assert cleaned("--yes")[0].split()[:2] == ["1.0", "MiB"], "what a link leads to does not count"
     assert not stale.path.exists() and (tmp_path / "photos" / "cat.png").exists()
 
@@ -459,18 +471,26 @@ def test_without_yes_nothing_is_deleted(runs: Path, cleaned: Callable[..., list[
     before = everything(runs)
     lines = cleaned()
     assert everything(runs) == before
-    assert [line.split()[:2] for line in lines] == [[size, "MiB"] for size in ("1.0", "2.0", "1.0", "0.0", "4.0")]
+    assert [line.split()[:2] for line in lines] == [[size, "MiB"] for size in ("1.0", "1.0", "2.0", "0.0", "4.0")]
     assert lines[-1].endswith("in all; nothing deleted; --yes deletes")
 
 
 def test_a_study_limits_it_to_its_runs(runs: Path, cleaned: Callable[..., list[str]]) -> None:
     for number in (0, 1):
         note_trained(make_run(runs, number, stale=True), f"{number}")
+    note_trained(RunFolder(runs / "gone"), "2")
     write_plan(runs, 0, name="mine")
     store = make_store(runs, "f" * 16, name="other")
     cleaned("mine", "--yes")
     assert store.exists() and not (runs / f"{0:012x}").exists() and (runs / f"{1:012x}").exists()
-    assert [path.name for path in (runs / "_trained").iterdir()] == ["1"]
+    assert sorted(path.name for path in (runs / "_trained").iterdir()) == ["1", "2"]
+
+
+def test_data_goes_though_stale_runs_of_a_plan_go_with_it(runs: Path, cleaned: Callable[..., list[str]]) -> None:
+    make_run(runs, stale=True)
+    write_plan(runs, 0)
+    make_store(runs, "f" * 16, name="other")
+    assert cleaned("--yes")[-1].split(maxsplit=2)[2] == "deleted"
 
 
 def test_what_was_left_alone_is_told(

@@ -26,8 +26,8 @@ LAYERS = [
         "data.decode",
     },
     {"store", "study", "backend", "stopping", "optim", "model.plan", "model.order", "data.source", "mistakes"},
-    {"data.pack", "model.alexnet", "model.cifar", "model.init", "ledger", "aggregate", "transfer"},
-    {"data.batches", "estimate", "precheck", "report", "report.markdown", "model.build"},
+    {"data.pack", "model.alexnet", "model.cifar", "model.init", "ledger", "aggregate", "transfer", "status"},
+    {"clean", "data.batches", "estimate", "precheck", "report", "report.markdown", "model.build"},
     {"train", "predict", "planning"},
     {"checkpoint", "assemble", "narrate"},
     {"outcome", "probe"},
@@ -49,6 +49,11 @@ TORCH_FREE = [
     "report",
     "report.__main__",
     "summary",
+    "status",
+    "clean",
+    "plan",
+    "forecast",
+    "planning",
 ]
 
 

@@ -54,7 +54,7 @@ def forget() -> None:
     """As a new process knows nothing of the user's module yet."""
     sys.modules.pop("own_parts", None)
     importlib.invalidate_caches()
-    identity._source_hash.cache_clear()
+    identity.sources_hash.cache_clear()
 
 
 def results() -> list[dict[str, Any]]:

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from alexnet_sweep import identity
 from alexnet_sweep.assemble import assemble
-from alexnet_sweep.config import Config, refuse_unread
-from alexnet_sweep.errors import ConfigError, Interrupted, SweepError
+from alexnet_sweep.config import Config, check, refuse_unread
+from alexnet_sweep.errors import ConfigError, DataError, Interrupted, SweepError
 from alexnet_sweep.job import run
 from alexnet_sweep.model.build import build_model
 from alexnet_sweep.precheck import DataFacts
@@ -124,6 +125,22 @@ class Few:
         return Source(list("abcde"), split(60), split(20))
 
 
+class NoImages(Few):
+    def open(self, scratch):
+        raise RuntimeError("not here,\\nnot there")
+
+
+class NoId(Few):
+    def content_id(self):
+        raise RuntimeError("not here,\\nnot there")
+
+
+class Caching(Few):
+    def open(self, scratch):
+        (scratch / "cached").write_text("much")
+        return super().open(scratch)
+
+
 class NoMethods:
     pass
 
@@ -182,7 +199,7 @@ def forget() -> None:
     for name in ("parts_of_test", "raises_on_import"):
         sys.modules.pop(name, None)
     importlib.invalidate_caches()
-    identity._source_hash.cache_clear()
+    identity.sources_hash.cache_clear()
 
 
 def with_values(config: Config, **values: Any) -> Config:
@@ -199,6 +216,21 @@ def with_values(config: Config, **values: Any) -> Config:
 
 def target(name: str) -> str:
     return f"{{_target_: parts_of_test.{name}}}"
+
+
+@pytest.fixture(scope="module")
+def base(composed: Compose) -> Config:
+    """Composed once: the tests that need no option file put their parts into copies of it."""
+    return composed("model.width=0.05")
+
+
+def with_part(config: Config, group: str, custom: str) -> Config:
+    """As `choose` does it, without an option file."""
+    value, key = yaml.safe_load(custom), group.replace("/", "__")
+    if group == "eval":
+        return with_values(config, eval__metrics={"mine": value})
+    source = {"data__source": "custom"} if group == "data" else {}
+    return with_values(config, **{f"{key}__custom": value}, **source)
 
 
 # --- mistakes ---
@@ -249,11 +281,10 @@ def refused(main: Main, capsys: pytest.CaptureFixture[str], *arguments: str) -> 
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_told_of_in_one_line(composed: Compose, choose: Choose, mistake: str) -> None:
+def test_a_mistake_is_told_of_in_one_line(base: Config, choose: Choose, mistake: str) -> None:
     group, custom, says = MISTAKES[mistake]
-    config = composed(*choose(group, custom))
     with pytest.raises(SweepError, match=says) as caught:
-        DataFacts().check(config)
+        DataFacts().check(with_part(base, group, custom))
     assert "\n" not in str(caught.value)
 
 
@@ -267,10 +298,10 @@ def test_a_mistake_leaves_nothing_behind(
 
 
 @pytest.mark.parametrize("source", ["custom", "digits"])
-def test_a_data_source_and_its_custom_part_go_together(composed: Compose, choose: Choose, source: str) -> None:
-    own = choose("data", target("Few")) if source == "digits" else ()
+def test_a_data_source_and_its_custom_part_go_together(base: Config, source: str) -> None:
+    config = with_part(base, "data", target("Few")) if source == "digits" else base
     with pytest.raises(ConfigError, match=rf"data\.source={source}: data\.custom is (not )?set; the two go together"):
-        composed(*own, f"data.source={source}")
+        check(with_values(config, data__source=source))
 
 
 def test_a_transform_that_changes_the_shape_is_told_of_by_the_run(
@@ -279,7 +310,7 @@ def test_a_transform_that_changes_the_shape_is_told_of_by_the_run(
     own = (*choose("data", target("Few")), *choose("aug/transform", target("smaller")))
     assert main(*own, "model.width=0.05", "trainer.batch_size=20", *SMALL) == 2
     *_, last = capsys.readouterr().err.strip().splitlines()
-    assert last == "aug.transform.custom: gives images of [3, 26, 26]; allowed: [3, 27, 27], as they come"
+    assert re.match(r"aug\.transform\.custom: gives images of \[3, 26, 26\].*; allowed: \[3, 27, 27\].*, as", last)
     (status,) = Path("runs").glob("*/status.json")
     assert json.loads(status.read_text())["state"] == "failed"
     assert not list(Path("runs").glob("*/result.json"))
@@ -313,10 +344,8 @@ READ = {
 
 
 @pytest.mark.parametrize("net", UNREAD)
-def test_what_a_net_does_not_read_is_refused_and_what_it_reads_is_not(
-    composed: Compose, choose: Choose, net: str
-) -> None:
-    config = composed(*choose("model/net", NET)) if net == "mine" else composed(f"model/net={net}")
+def test_what_a_net_does_not_read_is_refused_and_what_it_reads_is_not(base: Config, net: str) -> None:
+    config = with_part(base, "model/net", NET) if net == "mine" else with_values(base, model__net__name=net)
     named = "the network of model.net.custom" if net == "mine" else f"model/net={net}"
     refuse_unread(config, READ[net])
     for override, part in UNREAD[net].items():
@@ -344,8 +373,8 @@ def test_what_only_one_of_the_swept_nets_reads_is_refused(
 # --- what they count for ---
 
 
-def test_the_identity_of_an_own_net_is_that_of_what_it_reads(composed: Compose, choose: Choose) -> None:
-    config = composed(*choose("model/net", NET))
+def test_the_identity_of_an_own_net_is_that_of_what_it_reads(base: Config) -> None:
+    config = with_part(base, "model/net", NET)
 
     def name(**values: Any) -> str:
         return identity.run_id(with_values(config, **values), "mark")
@@ -356,21 +385,20 @@ def test_the_identity_of_an_own_net_is_that_of_what_it_reads(composed: Compose, 
 
 
 @pytest.mark.parametrize("key", ["model__activation", "model__pool", "optim", "aug__mix", "aug__transform", "schedule"])
-def test_an_argument_counts_in_the_identity(composed: Compose, key: str) -> None:
-    config = composed()
+def test_an_argument_counts_in_the_identity(base: Config, key: str) -> None:
     customs = [None, *({"_target_": "a.b", "width": width} for width in (1, 2, [1, 2], {"one": 1}))]
-    names = {identity.run_id(with_values(config, **{f"{key}__custom": custom}), "mark") for custom in customs}
+    names = {identity.run_id(with_values(base, **{f"{key}__custom": custom}), "mark") for custom in customs}
     assert len(names) == 5
 
 
 def test_every_file_of_a_package_of_ones_own_counts_in_the_source_hash(
-    composed: Compose, choose: Choose, tmp_path: Path
+    base: Config, choose: Choose, tmp_path: Path
 ) -> None:
     inner = tmp_path / "parts/package_of_test/inner"
     inner.mkdir(parents=True)
     (inner.parent / "__init__.py").write_text("")
     (inner / "deep.py").write_text("one = 1\n")
-    config = composed(*choose("model/activation", "{_target_: package_of_test.Part}"))
+    config = with_part(base, "model/activation", "{_target_: package_of_test.Part}")
 
     def digest() -> str:
         forget()
@@ -382,9 +410,9 @@ def test_every_file_of_a_package_of_ones_own_counts_in_the_source_hash(
     assert digest() != before
 
 
-def test_a_nested_part_counts_in_the_source_hash_too(composed: Compose, choose: Choose, tmp_path: Path) -> None:
+def test_a_nested_part_counts_in_the_source_hash_too(base: Config, choose: Choose, tmp_path: Path) -> None:
     custom = "{_target_: torch.nn.Sequential, _args_: [{_target_: torch.nn.ReLU}, {_target_: parts_of_test.Sloped}]}"
-    config = composed(*choose("model/activation", custom))
+    config = with_part(base, "model/activation", custom)
     before = identity.source_hash(config)
     (tmp_path / "parts/parts_of_test.py").write_text(MODULE + "\n# another line\n")
     forget()
@@ -425,8 +453,8 @@ def test_a_run_records_the_counts_of_its_own_net(choose: Choose, micro: Compose)
     assert (result["parameters"], result["multiply_accumulates"]) == (304 + 8 + 185, 43200 + 180)
 
 
-def test_an_own_nets_start_follows_from_the_seed_alone(choose: Choose, composed: Compose) -> None:
-    config = composed(*choose("model/net", NET))
+def test_an_own_nets_start_follows_from_the_seed_alone(base: Config, choose: Choose) -> None:
+    config = with_part(base, "model/net", NET)
 
     def start(**values: Any) -> list[list[float]]:
         before = torch.get_rng_state()
@@ -523,14 +551,12 @@ def test_a_module_around_others_is_not_counted_twice(
     assert total == {"parameters": 1 + 40, "multiply_accumulates": 30}
 
 
-@pytest.mark.xfail(strict=True, reason="a module whose weights are used without a call is left out")
-def test_the_summary_counts_all_parameters(
-    main: Main, choose: Choose, composed: Compose, capsys: pytest.CaptureFixture[str]
-) -> None:
-    own = choose("model/net", target("Attending"))
-    net = build_model(composed(*own), 10)
-    total = summary(main, capsys, *own)["total"]
-    assert total["parameters"] == sum(value.numel() for value in net.parameters())
+@pytest.mark.xfail(strict=True, reason="weights that are used without a call of their module are left out")
+def test_attention_is_counted_whole(main: Main, choose: Choose, capsys: pytest.CaptureFixture[str]) -> None:
+    # 9 places of 3 channels: queries, keys and values; scores; sums; the output projection; the last layer.
+    macs = 9 * 3 * 9 + 9 * 9 * 3 + 9 * 9 * 3 + 9 * 3 * 3 + 30
+    total = summary(main, capsys, *choose("model/net", target("Attending")))["total"]
+    assert total == {"parameters": (9 * 3 + 9) + (9 + 3) + 40, "multiply_accumulates": macs}
 
 
 @pytest.mark.xfail(strict=True, reason="safetensors refuses tensors that share memory, after training")
@@ -539,8 +565,8 @@ def test_a_net_with_a_shared_parameter_is_recorded(choose: Choose, micro: Compos
 
 
 @pytest.mark.xfail(strict=True, reason="own parts of AlexNet draw from whatever state torch's generator is in")
-def test_an_own_parts_start_follows_from_the_seed_alone(choose: Choose, composed: Compose) -> None:
-    config = composed(*choose("model/activation", target("Sloped")), "model.width=0.05")
+def test_an_own_parts_start_follows_from_the_seed_alone(base: Config, choose: Choose) -> None:
+    config = with_part(base, "model/activation", target("Sloped"))
 
     def slopes(seed: int) -> list[float]:
         net = build_model(with_values(config, seed=seed), 10)
@@ -571,28 +597,54 @@ def test_a_transform_that_changes_the_type_is_refused(micro: Compose, choose: Ch
 
 
 @pytest.mark.xfail(strict=True, reason="nested parts are first looked at by the run")
-def test_a_nested_part_that_is_not_there_is_refused_beforehand(composed: Compose, choose: Choose) -> None:
+def test_a_nested_part_that_is_not_there_is_refused_beforehand(base: Config, choose: Choose) -> None:
     custom = "{_target_: torch.nn.Sequential, _args_: [{_target_: parts_of_test.Nope}]}"
     with pytest.raises(ConfigError, match=r"parts_of_test\.Nope"):
-        DataFacts().check(composed(*choose("model/activation", custom)))
+        DataFacts().check(with_part(base, "model/activation", custom))
 
 
 @pytest.mark.xfail(strict=True, reason="what the program calls a part with is not checked beforehand")
-def test_a_net_that_does_not_take_what_it_is_called_with_is_refused_beforehand(
-    composed: Compose, choose: Choose
-) -> None:
+def test_a_net_that_does_not_take_what_it_is_called_with_is_refused_beforehand(base: Config, choose: Choose) -> None:
     with pytest.raises(ConfigError, match="crop_px"):
-        DataFacts().check(composed(*choose("model/net", target("NoCrop"))))
+        DataFacts().check(with_part(base, "model/net", target("NoCrop")))
+
+
+@pytest.mark.xfail(strict=True, reason="what the program gives wins unnoticed")
+def test_an_argument_that_the_program_gives_is_refused(base: Config) -> None:
+    with pytest.raises(ConfigError, match=r"optim\.custom.*lr"):
+        DataFacts().check(with_part(base, "optim", "{_target_: torch.optim.RMSprop, lr: 0.1}"))
+
+
+@pytest.mark.xfail(strict=True, reason="only the making of a data source is watched")
+@pytest.mark.parametrize("name", ["NoImages", "NoId"])
+def test_a_data_source_that_fails_is_told_of_in_one_line(base: Config, choose: Choose, name: str) -> None:
+    with pytest.raises(DataError, match=rf"data\.custom: .*{name}.*not here, not there"):
+        DataFacts().check(with_part(base, "data", target(name)))
+
+
+@pytest.mark.xfail(strict=True, reason="what is cached lies in the packed data set itself")
+def test_what_a_data_source_caches_is_removed(base: Config, choose: Choose, tmp_path: Path) -> None:
+    config = with_values(with_part(base, "data", target("Caching")), paths__store=str(tmp_path / "store"))
+    DataFacts().pack(config)
+    assert list((tmp_path / "store").glob("*/meta.json")) and not list((tmp_path / "store").glob("**/cached"))
+
+
+@pytest.mark.xfail(strict=True, reason="what is below a table counts as a misspelt key")
+def test_a_wrong_argument_of_a_nested_part_is_not_called_a_misspelt_key(
+    main: Main, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argument = "aug.transform.custom.policy.value=nope"
+    assert main("aug/transform=autoaugment", argument, "data.heldout_fraction=0.9", "model.width=0.05", *SMALL) == 2
+    assert "no such key" not in capsys.readouterr().err
 
 
 @pytest.mark.xfail(strict=True, reason="an own net counts as one without layers")
-def test_the_decay_of_single_layers_of_an_own_net_can_be_set(composed: Compose, choose: Choose) -> None:
-    config = composed(*choose("model/net", NET), "+regularizer.weight_decay.layers.6=0.1")
-    DataFacts().check(config)
+def test_the_decay_of_single_layers_of_an_own_net_can_be_set(base: Config, choose: Choose) -> None:
+    DataFacts().check(with_values(with_part(base, "model/net", NET), regularizer__weight_decay__layers={"6": 0.1}))
 
 
 @pytest.mark.xfail(strict=True, reason="what is overridden beside an own part is ignored, and makes another run")
-def test_what_an_own_normaliser_does_not_read_is_refused(composed: Compose, choose: Choose) -> None:
-    config = composed(*choose("model/lrn", "{_target_: torch.nn.BatchNorm2d}"), "model.lrn.k=3")
+def test_what_an_own_normaliser_does_not_read_is_refused(base: Config) -> None:
+    config = with_values(with_part(base, "model/lrn", "{_target_: torch.nn.BatchNorm2d}"), model__lrn__k=3.0)
     with pytest.raises(ConfigError, match="does not read"):
         refuse_unread(config, ["model.lrn.k=3"])

@@ -380,7 +380,7 @@ def test_wide_signs_are_not_cut_in_half() -> None:
 
 
 def test_accents_take_no_room_of_their_own() -> None:
-    assert wide("e\u0301") == 1
+    assert wide("e\u0301") == 1 and wide("Ａ") == 2
 
 
 def test_finished_runs_are_folded_first_and_counted() -> None:
@@ -479,6 +479,14 @@ def test_a_new_status_is_seen(runs: Path, folder: RunFolder) -> None:
     folder.clear()
     seen.append(reader.rows()[0].state)
     assert seen == ["waiting", "running", "done", "waiting"]
+
+
+def test_a_new_result_beside_the_same_status_is_seen(runs: Path, folder: RunFolder) -> None:
+    finish(folder)
+    reader = Reader(runs, None)
+    assert reader.rows()[0].epochs == 8
+    folder.write_result({"epochs": 9})
+    assert reader.rows()[0].epochs == 9
 
 
 def test_a_process_that_ends_without_a_word_is_seen(runs: Path, folder: RunFolder) -> None:
@@ -637,7 +645,6 @@ class Terminal:
         self.drawn = b""
         self.mine, theirs = pty.openpty()
         environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
-        os.set_blocking(self.mine, True)
         subprocess.run(["stty", "rows", "12", "cols", "60"], stdin=theirs, check=True)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "alexnet_sweep.status", "--runs", str(runs), "--every", "0.1", *arguments],
@@ -647,8 +654,17 @@ class Terminal:
             cwd=Path(__file__).parents[1],
         )
         os.close(theirs)
-        self.reader = threading.Thread(target=self._read)
+        self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
+
+    def __enter__(self) -> "Terminal":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.reader.join(60)
+        os.close(self.mine)
 
     def _read(self) -> None:
         with contextlib.suppress(OSError):  # the other end is closed
@@ -664,20 +680,19 @@ class Terminal:
     def ended(self) -> int:
         code = self.process.wait(60)
         self.reader.join(60)
-        os.close(self.mine)
         return code
 
 
 def test_on_a_terminal_it_draws_until_all_is_done(tmp_path: Path) -> None:
-    write_plan(tmp_path, 30)
+    write_plan(tmp_path, 30, labels=("wide " * 20,))
     for number in range(29):
         finish(folder_of(tmp_path, number))
-    terminal = Terminal(tmp_path)
-    terminal.wait_for("1 waiting")
-    write_status(folder_of(tmp_path, 29))
-    terminal.wait_for("1 running")
-    finish(folder_of(tmp_path, 29))
-    assert terminal.ended() == 0
+    with Terminal(tmp_path) as terminal:
+        terminal.wait_for("1 waiting")
+        write_status(folder_of(tmp_path, 29))
+        terminal.wait_for("1 running")
+        finish(folder_of(tmp_path, 29))
+        assert terminal.ended() == 0
     text = terminal.drawn.decode()
     assert "\x1b[2J" not in text, "the whole screen is never cleared"
     frames = text.split(status.HOME)[1:]
@@ -693,17 +708,17 @@ def test_on_a_terminal_it_draws_until_all_is_done(tmp_path: Path) -> None:
 
 def test_ctrl_c_ends_it_without_a_word(runs: Path, folder: RunFolder) -> None:
     write_status(folder)
-    terminal = Terminal(runs)
-    terminal.wait_for("1 running")
-    terminal.process.send_signal(signal.SIGINT)
-    assert terminal.ended() == 0
+    with Terminal(runs) as terminal:
+        terminal.wait_for("1 running")
+        terminal.process.send_signal(signal.SIGINT)
+        assert terminal.ended() == 0
     assert b"Traceback" not in terminal.drawn and status.LEAVE.encode() in terminal.drawn
 
 
 def test_once_on_a_terminal_moves_no_cursor(runs: Path, folder: RunFolder) -> None:
     write_status(folder)
-    terminal = Terminal(runs, "--once")
-    assert terminal.ended() == 0
+    with Terminal(runs, "--once") as terminal:
+        assert terminal.ended() == 0
     assert b"\x1b" not in terminal.drawn and b"1 running" in terminal.drawn
 
 

@@ -278,17 +278,10 @@ def test_a_folder_of_another_name_can_be_started_from(
     assert differing(weights(finished(config)), weights(source))
 
 
-@pytest.mark.xfail(strict=True, reason="Hydra reads an id of digits and one e as a number")
-@pytest.mark.parametrize("key", ["init_from", "sweep.retrain"])
-def test_an_id_that_looks_like_a_number_stays_what_was_typed(composed: Compose, key: str) -> None:
-    config = composed(f"{key}=12345e678901")
-    assert {"init_from": config.init_from, "sweep.retrain": config.sweep.retrain}[key] == "12345e678901"
-
-
-@pytest.mark.xfail(strict=True, reason="the weights are first compared by the run")
-def test_another_model_is_refused_before_anything_is_written(
-    main: Main, place: Path, source: RunFolder, capsys: pytest.CaptureFixture[str]
-) -> None:
-    before = sorted((place / "runs").iterdir())
-    assert main(*arguments(place, f"init_from={source.run_id}", "model/depth=drop_conv2")) == 2
-    assert sorted((place / "runs").iterdir()) == before
+@pytest.mark.xfail(strict=True, reason="Hydra reads an id of digits with one e among them as a number")
+def test_a_runs_id_is_read_as_it_was_written(composed: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = composed()
+    monkeypatch.setattr("alexnet_sweep.identity._digest", lambda value: "12345e678901" + "ab" * 26)
+    name = run_id(config, "mark")
+    again = composed(f"init_from={name}", f"sweep.retrain={name}")
+    assert (again.init_from, again.sweep.retrain) == (name, name)

@@ -152,13 +152,6 @@ def test_tuning_without_a_held_out_part_to_the_end_is_refused(
     assert list(Path().iterdir()) == [path]
 
 
-def test_tuning_on_less_than_one_held_out_image_is_refused(main: Main, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write()
-    assert main("-m", "study=ask.yaml", "data.heldout_fraction=0.0001") == 2
-    assert capsys.readouterr().err.count("\n") == 1
-    assert list(Path().iterdir()) == [path]
-
-
 def test_a_tuned_level_that_is_not_allowed_is_refused(main: Main, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(tune={"key": "optim.learning_rte", "levels": [0.1, 0.2]})
     assert main("-m", "study=ask.yaml") == 2
@@ -169,6 +162,17 @@ def test_a_tuned_level_that_is_not_allowed_is_refused(main: Main, capsys: pytest
 
 def never(*arguments: object) -> object:
     raise ValueError("no luck")
+
+
+@pytest.mark.xfail(strict=True, reason="Planner.tuning: asks for the fraction, not for images; KeyError once trained")
+def test_tuning_on_less_than_one_held_out_image_is_refused(
+    main: Main, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(job, "_run", never)
+    path = write()
+    assert main("-m", "study=ask.yaml", "data.heldout_fraction=0.0001") == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert list(Path().iterdir()) == [path]
 
 
 @pytest.mark.xfail(strict=True, reason="sweep.conduct: the study itself is planned only after its tuning")
