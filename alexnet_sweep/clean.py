@@ -317,7 +317,7 @@ def _is_found(package: str) -> bool:
 
 def _named(pointer: Path) -> str:
     try:
-        return pointer.read_text(encoding="utf-8").strip() or "."
+        return (pointer.read_text(encoding="utf-8").split() or ["."])[0]
     except (OSError, UnicodeDecodeError):
         return "."
 

@@ -9,11 +9,10 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from loguru import logger
 from omegaconf import DictConfig, OmegaConf
 
 from alexnet_sweep.config import Config, check, refuse_unread, register_schema
-from alexnet_sweep.errors import RunsFailed
+from alexnet_sweep.errors import ConfigError, RunsFailed
 from alexnet_sweep.groups import conf_folder
 from alexnet_sweep.mistakes import explain, is_users, refuse_unknown_flags, refuse_unknown_keys
 from alexnet_sweep.terminal import show_log
@@ -68,7 +67,10 @@ def _task(composed: DictConfig) -> dict[str, Any] | None:
         # Unresolved: a typed interpolation is resolved where it stands, or told of there.
         typed_overrides = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
         assert isinstance(typed_overrides, list)
-        return run_one(typed(composed, [str(word) for word in typed_overrides]), in_a_sweep=in_a_sweep)
+        config = typed(composed, [str(word) for word in typed_overrides])
+        if config.study is not None and not in_a_sweep:
+            raise ConfigError(f"study={config.study}: a study is a sweep; add -m")
+        return run_one(config, in_a_sweep=in_a_sweep)
     except Exception as error:
         if in_a_sweep:
             raise
@@ -130,17 +132,19 @@ def run_one(config: Config, *, in_a_sweep: bool = False) -> dict[str, Any] | Non
     effective_device(config.trainer.device)  # refused before anything is written
     facts.pack(config)
 
+    told: list[str] = []
+
     def admit() -> bool:
         """Decide again, now that nobody else can claim the run: whether what it has recorded goes."""
         again = decide(folder, config.sweep, source_hash(config))
         if again.action not in TO_TRAIN:
             raise InUse(f"run {name}: {again.why} by now; start again")
         if again.aside:
-            logger.warning("run {}: {}; what was there is now in {}", name, again.why, folder.set_aside())
+            told.append(f"run {name}: {again.why}; what was there is now in {folder.set_aside()}")
         return again.clear
 
     try:
-        return run(config, name, admit, training_id(config, mark))
+        return run(config, name, admit, training_id(config, mark), told)
     except InUse:
         if in_a_sweep:  # another process was quicker: it trains the run, or has
             return None

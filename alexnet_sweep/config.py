@@ -27,7 +27,7 @@ def between(low: float, high: float = math.inf, *, open_high: bool = False) -> A
 
 
 # Something of one's own in place of ours: {_target_: dotted.path, …arguments}; see `alexnet_sweep.plugins`.
-Custom = dict[str, Any] | None
+Custom = Any  # a table, or null
 
 
 @dataclass
@@ -382,13 +382,32 @@ UNREAD = {
 }
 
 
-def unread(config: Config) -> tuple[str, ...]:
-    """Keys, and groups of keys, that the chosen network does not read; they count in no identity."""
-    if config.model.net.custom is not None:
-        own = tuple(f"model.{item.name}" for item in dataclasses.fields(ModelConfig) if item.name != "net")
-        return (*own, "model.net.name", "model.net.hidden_units", "regularizer.dropout")
-    name = config.model.net.name
-    return UNREAD[name] + (() if name == "alexnet" else ("regularizer.dropout",))
+# What a part of the user's own stands in for.
+REPLACED = {
+    "model.activation": ("name",),
+    "model.lrn": ("kind", "size", "k", "alpha", "alpha_convention", "per_column"),
+    "optim": ("name", "momentum"),
+    "schedule": ("name", "drop_factor", "drop_fractions", "drop_epochs", "max_drops", "patience_epochs"),
+}
+
+
+def unread(config: Config) -> dict[str, str]:
+    """Keys, and groups of keys, that nothing reads here, and what does not read them; they count in no identity."""
+    found: dict[str, str] = {}
+    for group, keys in REPLACED.items():
+        node: Any = config
+        for name in group.split("."):
+            node = getattr(node, name)
+        if node.custom is not None:
+            found |= {f"{group}.{key}": f"{group}.custom" for key in keys}
+    net = config.model.net
+    if net.custom is not None:
+        own = [f"model.{item.name}" for item in dataclasses.fields(ModelConfig) if item.name != "net"]
+        parts = [*own, "model.net.name", "model.net.hidden_units", "regularizer.dropout"]
+        found = {key: reader for key, reader in found.items() if not key.startswith("model.")}
+        return found | dict.fromkeys(parts, "model.net.custom")
+    others = () if net.name == "alexnet" else ("regularizer.dropout",)
+    return found | dict.fromkeys((*UNREAD[net.name], *others), f"model/net={net.name}")
 
 
 def refuse_unread(config: Config, overrides: Sequence[str]) -> None:
@@ -399,14 +418,9 @@ def refuse_unread(config: Config, overrides: Sequence[str]) -> None:
     """
     for override in overrides:
         key = override.lstrip("+~").split("=", 1)[0].replace("/", ".")
-        for part in unread(config):
+        for part, reader in unread(config).items():
             if key == part or key.startswith(f"{part}."):
-                net = (
-                    "the network of model.net.custom"
-                    if config.model.net.custom
-                    else f"model/net={config.model.net.name}"
-                )
-                raise ConfigError(f"{override}: {net} does not read {part}; leave it out, or choose another model/net")
+                raise ConfigError(f"{override}: {reader} does not read {part}; leave it out, or choose another option")
 
 
 def check(config: Config) -> None:

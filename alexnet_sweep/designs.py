@@ -7,6 +7,7 @@ pairs                  one factor at a time, and every combination of two factor
 """
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,7 @@ class Factor:
 
 
 Cell = tuple[Level, ...]  # one level of every factor, in the factors' order
+MOST_ARMS = 100_000  # more are not even listed
 ORDERS = ("build_up", "take_away", "both")
 
 
@@ -43,7 +45,19 @@ def cells(design: str, factors: Sequence[Factor], order: str = "build_up") -> li
         raise ConfigError(f"design: {design}: no such design.{nearest(design, DESIGNS)} Have: {', '.join(DESIGNS)}")
     if order not in ORDERS:
         raise ConfigError(f"order: {order}: no such order.{nearest(order, ORDERS)} Have: {', '.join(ORDERS)}")
+    many = _count(design, [len(factor.levels) for factor in factors])
+    if many > MOST_ARMS:
+        raise ConfigError(f"design: {design} of these factors has {many:,} arms; allowed: {MOST_ARMS:,}. Take fewer")
     return list(dict.fromkeys(DESIGNS[design](factors, order)))
+
+
+def _count(design: str, levels: Sequence[int]) -> int:
+    """How many arms a design has, at most, without listing them."""
+    others = [number - 1 for number in levels]
+    if design == "factorial":
+        return math.prod(levels)
+    pairs = sum(one * two for one, two in itertools.combinations(others, 2)) if design == "pairs" else 0
+    return 1 + sum(others) + pairs
 
 
 def baseline(factors: Sequence[Factor]) -> Cell:

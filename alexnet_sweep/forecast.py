@@ -17,6 +17,7 @@ from alexnet_sweep.ledger import TO_TRAIN, Action, Decision, decide
 from alexnet_sweep.planning import Asked, Planner
 from alexnet_sweep.store import RunFolder, newest_runs
 from alexnet_sweep.study import Compose, PlannedRun, Study
+from alexnet_sweep.terminal import show
 
 FEW_KEYS = 3  # differences worth naming
 
@@ -48,9 +49,9 @@ def forecast(asked: Asked, *, compose: Compose, as_json: bool, budget_seconds: f
     rows = _rows(study, planner, probe=probe)
     fits = _fits(rows, budget_seconds)
     if as_json:
-        print(json.dumps(_as_values(study, rows, fits), indent=1))
+        show(json.dumps(_as_values(study, rows, fits), indent=1))
     else:
-        print(_table(study, rows, fits, budget_seconds))
+        show(_table(study, rows, fits, budget_seconds))
 
 
 def _rows(study: Study, planner: Planner, *, probe: bool) -> list[Row]:

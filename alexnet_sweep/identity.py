@@ -8,6 +8,7 @@ gives another. An arm is a run without its seed.
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -93,16 +94,22 @@ def names_digest(names: Sequence[str]) -> str:
     return _digest(list(names))[:12]
 
 
+def _name(digest: str) -> str:
+    """Twelve digits that no config language takes for a number, as it would 12345e678901."""
+    short = digest[:12]
+    return short if re.search("[a-df]", short) else "abcdef"[int(short[0], 16) % 6] + "a" + short[2:]
+
+
 def run_id(config: Config, data_fingerprint: str) -> str:
     """Twelve hex digits; equal for every spelling of the same run."""
-    return _digest(identity(config, data_fingerprint))[:12]
+    return _name(_digest(identity(config, data_fingerprint)))
 
 
 def arm_id(config: Config, data_fingerprint: str) -> str:
     """Twelve hex digits of the run without its seed."""
     kept = identity(config, data_fingerprint)
     del kept["seed"]
-    return _digest(kept)[:12]
+    return _name(_digest(kept))
 
 
 def source_hash(config: Config) -> str:
@@ -116,6 +123,11 @@ def training_id(config: Config, data_fingerprint: str) -> str:
     for key in EVALUATION_KEYS:
         del kept["eval"][key]
     return _digest(kept)[:12]
+
+
+def training_source_hash(config: Config) -> str:
+    """As `source_hash`, of the sources that training depends on: without the user's own metrics."""
+    return sources_hash(tuple(sorted(targets(config, metrics=False))))
 
 
 @cache

@@ -4,7 +4,7 @@ import math
 import statistics
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from alexnet_sweep.backend import backend
 from alexnet_sweep.config import Config
 from alexnet_sweep.errors import FolderError, Interrupted
 from alexnet_sweep.files import whole_file
-from alexnet_sweep.identity import names_digest, plain, source_hash
+from alexnet_sweep.identity import names_digest, plain, source_hash, training_source_hash
 from alexnet_sweep.launching import own_gpu
 from alexnet_sweep.model.measure import measured
 from alexnet_sweep.model.plan import plan_layers
@@ -62,12 +62,16 @@ class Trained:
 
 
 def run(
-    config: Config, run_id: str, admit: Callable[[], bool] = lambda: False, training_id: str | None = None
+    config: Config,
+    run_id: str,
+    admit: Callable[[], bool] = lambda: False,
+    training_id: str | None = None,
+    warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Carry out one run in its folder, or go on with it; returns what `result.json` holds.
 
-    `admit` is asked when the run is claimed: see `RunFolder.claimed`. A run that shares its `training_id` with a
-    finished one takes over its weights, and is only evaluated.
+    `admit` is asked when the run is claimed, see `RunFolder.claimed`; what it has added to `warnings` is logged. A run
+    that shares its `training_id` with a finished one takes over its weights, and is only evaluated.
 
     Raises:
         SweepError: a mistake of the user's that only the data could show.
@@ -83,6 +87,8 @@ def run(
         device = kind if gpu is None else torch.device("cuda", gpu)
         if gpu is not None:
             torch.cuda.set_device(device)
+        for warning in warnings:
+            logger.warning("{}", warning)
         folder.failure.unlink(missing_ok=True)
         try:
             with stop_on_signal() as stop:
@@ -126,7 +132,7 @@ def _run(
             job = assemble(config, device, progress)  # what was restored before the error is gone with it
     source = None
     if history is None and training_id is not None:
-        source = trained_as(folder.path.parent, training_id, source_hash(config))
+        source = trained_as(folder.path.parent, training_id, training_source_hash(config))
     if source is not None:
         trained = _taken_over(folder, job, source)
     else:
@@ -157,7 +163,7 @@ def _run(
     result = _result(config, job, parameters, trained, errors)
     folder.write_result(result)
     if training_id is not None and config.checkpoint.keep != "none":
-        note_trained(folder, training_id)
+        note_trained(folder, training_id, training_source_hash(config))
     if config.checkpoint.keep != "full":
         folder.checkpoint.unlink(missing_ok=True)
     if config.checkpoint.keep == "none":
@@ -194,7 +200,7 @@ def _taken_over(folder: RunFolder, job: Assembly, source: RunFolder) -> Trained:
 
 
 def _same_classes(source: RunFolder, job: Assembly) -> bool:
-    result = source.read_result()
+    result = source.read_result(of_any_run=True)
     assert result is not None, "run_to_start_from returns finished runs"
     return bool(result["data"]["class_names"] == names_digest(job.packed.meta.class_names))
 
@@ -334,7 +340,7 @@ def _effective(job: Assembly) -> dict[str, Any]:
 
 
 def _write_weights(folder: RunFolder, job: Assembly) -> None:
-    weights = {name: value.cpu().contiguous() for name, value in job.trainer.evaluated.state_dict().items()}
+    weights = {name: value.cpu().contiguous().clone() for name, value in job.trainer.evaluated.state_dict().items()}
     with whole_file(folder.weights) as stream:
         stream.write(to_safetensors(weights))
 

@@ -127,6 +127,8 @@ def _about(argument: str, message: str) -> str | None:
     keys = dict(_keys())
     if key in keys:
         return _about_value(argument, key, keys[key], message)
+    if any(key.startswith(f"{known}.") for known in keys):
+        return None  # inside a table
     if key == "hydra" or key.startswith(("hydra.", "hydra/")) or "@" in key:
         return None
     inner = {name.rsplit(".", 1)[0] for name in keys if "." in name}

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from alexnet_sweep.config import OptimConfig, WeightDecayConfig
+from alexnet_sweep.errors import ConfigError
 from alexnet_sweep.plugins import load
 from alexnet_sweep.schedule import Factors
 
@@ -21,7 +22,17 @@ def build_optimizer(net: nn.Module, config: OptimConfig, decay: WeightDecayConfi
 
     A group remembers its full rate as `base_lr`, whether it is conv1's and whether it holds biases;
     `set_learning_rate_factors` scales it.
+
+    Raises:
+        ConfigError: where a decay is set for a layer that is not there.
     """
+    layers = {name.rpartition(".")[0] for name, _ in net.named_parameters()}
+    unknown = sorted(set(decay.layers) - layers)
+    if unknown:
+        raise ConfigError(
+            f"regularizer.weight_decay.layers: the network has no layer {', '.join(unknown)}; have: "
+            f"{', '.join(sorted(layers))}"
+        )
     found: dict[tuple[bool, bool, float], dict[str, Any]] = {}
     for name, value in net.named_parameters():
         layer, _, role = name.rpartition(".")

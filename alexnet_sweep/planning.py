@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_sweep.config import Config
-from alexnet_sweep.errors import ConfigError
+from alexnet_sweep.data.splits import heldout_size
+from alexnet_sweep.errors import ConfigError, SweepError
 from alexnet_sweep.mistakes import explain, is_users
 from alexnet_sweep.precheck import DataFacts
 from alexnet_sweep.store import RunFolder
@@ -74,7 +75,11 @@ class Planner:
             max_runs=self.settings.sweep.max_runs,
         )
         for run in study.runs:
-            if run.config.data.heldout_fraction == 0 or run.config.schedule.heldout_joins_fraction is not None:
+            images = self.facts.meta(run.config).counts["train"]
+            if (
+                not heldout_size(images, run.config.data.heldout_fraction)
+                or run.config.schedule.heldout_joins_fraction is not None
+            ):
                 raise ConfigError(
                     f"{file.path}: tune: levels are chosen on the held-out part, but an arm has data.heldout_fraction="
                     f"{run.config.data.heldout_fraction:g}, schedule.heldout_joins_fraction="
@@ -84,7 +89,12 @@ class Planner:
 
     def _checked(self, overrides: Sequence[str]) -> Config:
         config = self._in_the_file(overrides)
-        self.facts.check(config)
+        try:
+            self.facts.check(config)
+        except SweepError as error:
+            if self.asked.file is None:
+                raise
+            raise type(error)(f"{self.asked.file.path}: {error}") from error
         return config
 
     def _in_the_file(self, overrides: Sequence[str]) -> Config:
@@ -136,7 +146,7 @@ def asked_for(
     if file is None:
         return Asked(jobs=jobs, swept=swept)
     for key in swept:
-        if key != "seed":
+        if key.lstrip("+") != "seed":
             raise ConfigError(f"{key}: swept beside study={file.name}; make it a factor of {file.path} instead")
     wrong = [seed for seed in seeds if not seed.isdecimal()]
     if wrong:

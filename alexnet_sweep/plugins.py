@@ -37,39 +37,65 @@ def check_plugins(config: Config) -> None:
         _check(key, custom)
 
 
-def _check(key: str, custom: Mapping[str, Any]) -> None:
-    from hydra.utils import get_object
+# What the program calls each part with: positional arguments, and named ones.
+GIVEN = {
+    "model.net.custom": (0, ("classes", "crop_px")),
+    "model.lrn.custom": (1, ()),
+    "model.pool.custom": (2, ("ceil_mode",)),
+    "aug.mix.custom": (0, ("num_classes",)),
+    "optim.custom": (1, ("lr",)),
+    "schedule.custom": (2, ()),
+    "eval.metrics": (2, ()),
+}
 
-    path = custom.get("_target_")
-    if not isinstance(path, str):
-        raise ConfigError(f"{key}={dict(custom)}: has no _target_; write {{_target_: package.name, …arguments}}")
-    try:
-        found = get_object(path)
-    except Exception as error:  # whatever the user's module raises as it is imported
-        reason = " ".join(str(error.__cause__ or error).split())[:200]
-        raise ConfigError(
-            f"{key}._target_={path}: cannot be imported ({reason}); start from its folder, or put that on PYTHONPATH"
-        ) from error
+
+def _check(key: str, custom: Any) -> None:
+    if not isinstance(custom, Mapping) or not isinstance(custom.get("_target_"), str):
+        shown = dict(custom) if isinstance(custom, Mapping) else custom
+        raise ConfigError(f"{key}={shown}: has no _target_; write {{_target_: package.name, …arguments}}")
+    for path in nested_targets(custom):
+        _imported(key, path)
+    path = custom["_target_"]
+    found = _imported(key, path)
+    group = "eval.metrics" if key.startswith("eval.metrics.") else key
+    positional, named = GIVEN.get(group, (0, ()))
     arguments = {name: value for name, value in custom.items() if not name.startswith("_")}
+    for name in named:
+        if name in arguments:
+            raise ConfigError(f"{key}: {name} is what the program gives {path}; leave it out of the file")
     try:
-        inspect.signature(found).bind_partial(**arguments)
+        given = [*custom.get("_args_", ()), *range(positional)]
+        inspect.signature(found).bind(*given, **arguments, **dict.fromkeys(named))
     except TypeError as error:
         raise ConfigError(f"{key}: {path} does not take these arguments ({error})") from error
     except ValueError:
         pass  # a built-in that does not tell its signature
 
 
-def targets(config: Config) -> set[str]:
-    """All `_target_`s in a config, nested ones too."""
-    return {path for _, custom in _customs(config) for path in nested_targets(custom)}
+def _imported(key: str, path: str) -> Any:
+    from hydra.utils import get_object
+
+    try:
+        return get_object(path)
+    except Exception as error:  # whatever the user's module raises as it is imported
+        reason = " ".join(str(error.__cause__ or error).split())[:200]
+        raise ConfigError(
+            f"{key}._target_={path}: cannot be imported ({reason}); start from its folder, or put that on PYTHONPATH"
+        ) from error
 
 
-def _customs(config: Config) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def targets(config: Config, *, metrics: bool = True) -> set[str]:
+    """All `_target_`s in a config, nested ones too; with or without those of metrics."""
+    customs = [custom for key, custom in _customs(config) if metrics or not key.startswith("eval.metrics.")]
+    return {path for custom in customs for path in nested_targets(custom)}
+
+
+def _customs(config: Config) -> Iterator[tuple[str, Any]]:
     for key, item, value in leaves(config):
         if item.name == "custom" and value is not None:
             yield key, value
     for name, custom in config.eval.metrics.items():
-        yield f"eval.metrics.{name}", custom if isinstance(custom, dict) else {}
+        yield f"eval.metrics.{name}", custom
 
 
 def nested_targets(value: Any) -> Iterator[str]:

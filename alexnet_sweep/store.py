@@ -108,8 +108,8 @@ class RunFolder:
     def write_provenance(self, provenance: dict[str, Any]) -> None:
         write_json(self.provenance, provenance)
 
-    def read_result(self) -> dict[str, Any] | None:
-        """The result, or None where the run is not done.
+    def read_result(self, *, of_any_run: bool = False) -> dict[str, Any] | None:
+        """The result, or None where the run is not done; `of_any_run` where the folder may have been renamed.
 
         Raises:
             FolderError: where the file is there but cannot be trusted.
@@ -117,7 +117,7 @@ class RunFolder:
         result = _read_json(self.result)
         if result is None:
             return None
-        if result.get("format") != FORMAT or result.get("run_id") != self.run_id:
+        if result.get("format") != FORMAT or (result.get("run_id") != self.run_id and not of_any_run):
             raise FolderError(
                 f"{self.result}: format {result.get('format')} of run {result.get('run_id')}; expected format "
                 f"{FORMAT} of run {self.run_id}. Move the folder away to train the run again"
@@ -335,17 +335,18 @@ def newest_runs(runs: Path, most: int = 300) -> list[RunFolder]:
 def trained_as(runs: Path, training_id: str, source_hash: str) -> RunFolder | None:
     """A finished run that has trained just this with the same sources, and whose weights are there, if one is known."""
     try:
-        folder = RunFolder(runs / (runs / "_trained" / training_id).read_text().strip())
-        result = folder.read_result()
-    except (OSError, FolderError):
+        run_id, sources = (runs / "_trained" / training_id).read_text(encoding="utf-8").split()
+        folder = RunFolder(runs / run_id)
+        if sources != source_hash or folder.read_result() is None:
+            return None
+        return folder if folder.weights.is_file() and folder.metrics.is_file() else None
+    except (OSError, ValueError, FolderError):  # no note, or one that cannot be trusted
         return None
-    there = folder.weights.is_file() and folder.metrics.is_file()
-    return folder if there and result is not None and result["source_hash"] == source_hash else None
 
 
-def note_trained(folder: RunFolder, training_id: str) -> None:
-    """Let runs that differ in their evaluation alone find this one's weights."""
-    write_text(folder.path.parent / "_trained" / training_id, f"{folder.run_id}\n")
+def note_trained(folder: RunFolder, training_id: str, source_hash: str) -> None:
+    """Let runs that differ in their evaluation alone find this one's weights; the hash is of the training sources."""
+    write_text(folder.path.parent / "_trained" / training_id, f"{folder.run_id} {source_hash}\n")
 
 
 def run_to_start_from(runs: Path, name: str) -> RunFolder:

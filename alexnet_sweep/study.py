@@ -82,6 +82,7 @@ class SeededCompose:
     def __init__(self, compose: Compose) -> None:
         self._compose = compose
         self._arms: dict[tuple[str, ...], Config] = {}
+        self._only_the_seed: bool | None = None  # whether a seed changes nothing but itself
 
     def __call__(self, overrides: Sequence[str]) -> Config:
         seeds = [override for override in overrides if override.split("=", 1)[0] == SEED]
@@ -92,6 +93,11 @@ class SeededCompose:
         arm = tuple(override for override in overrides if override not in seeds)
         if arm not in self._arms:
             self._arms[arm] = self._compose(arm)
+        if self._only_the_seed is None:  # a config file of the user's may make another value of it
+            other = self._compose([*arm, f"{SEED}={self._arms[arm].seed + 1}"])
+            self._only_the_seed = dataclasses.replace(other, seed=self._arms[arm].seed) == self._arms[arm]
+        if not self._only_the_seed:
+            return self._compose(overrides)
         return dataclasses.replace(self._arms[arm], seed=int(seed))
 
 
@@ -122,8 +128,11 @@ def plan_grid(
         chosen = tuple((key, levels[key]) for key in factors)
         label = ", ".join(f"{key}={level}" for key, level in chosen) or "as composed"
         arms.setdefault(planned.arm_id, Arm(planned.arm_id, chosen, label))
-    default = compose([override for override in jobs[0] if override.split("=", 1)[0] not in factors])
-    default_arm = arm_id(default, fingerprint(default))
+    try:
+        default = compose([override for override in jobs[0] if override.split("=", 1)[0] not in factors])
+        default_arm = arm_id(default, fingerprint(default))
+    except SweepError:  # the defaults need not work here: nobody has asked for them
+        default_arm = ""
     baseline = default_arm if default_arm in arms else next(iter(arms))
     name = study_name(swept, list(runs))
     return Study(name, "grid", tuple(factors), tuple(arms.values()), baseline, tuple(runs.values()))
@@ -241,7 +250,7 @@ def file_study_name(file: StudyFile, extra: Sequence[str]) -> str:
 
 def _is_free(override: str) -> bool:
     key = override.lstrip("+~").split("=", 1)[0].replace("/", ".")
-    return any(key == free or key.startswith(f"{free}.") for free in (*FREE_KEYS, "hydra"))
+    return key != "init_from" and any(key == free or key.startswith(f"{free}.") for free in (*FREE_KEYS, "hydra"))
 
 
 def _eight_digits(words: Sequence[str]) -> str:

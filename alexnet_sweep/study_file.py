@@ -156,7 +156,7 @@ def _parsed(path: Path) -> dict[str, Any]:
         raise ConfigError(f"cannot be read ({error})") from error
     try:
         values = yaml.load(text, _StrictLoader)  # a SafeLoader of ours
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         raise ConfigError(f"not valid YAML ({' '.join(str(error).split())[:200]})") from error
     if not isinstance(values, dict):
         raise ConfigError(f"holds {_shown(values)}; allowed: a table of {', '.join(KEYS)}")
@@ -187,6 +187,7 @@ def _read(path: Path, values: dict[str, Any]) -> StudyFile:
         _tuning(values.get("tune")),
         {},
     )
+    _check_keys(study)
     labels = {arm.label for arm in study.arms()}
     claims = _table("claims", values.get("claims", {}))
     for label, claim in claims.items():
@@ -197,6 +198,22 @@ def _read(path: Path, values: dict[str, Any]) -> StudyFile:
         if not isinstance(claim, str):
             raise ConfigError(f"claims: {label}: {_shown(claim)}; allowed: the id of a claim, as P03")
     return dataclasses.replace(study, claims=claims)
+
+
+def _check_keys(study: StudyFile) -> None:
+    """Refuse keys that two parts of the file set: the last would win without a word."""
+    setters: dict[str, str] = {}
+    for factor in study.factors:
+        for key in sorted({override_key(override) for level in factor.levels for override in level.overrides}):
+            if key in setters:
+                raise ConfigError(f"factors: {factor.name} and {setters[key]} both set {key}; let one factor set it")
+            setters[key] = factor.name
+    if study.tuning is not None and study.tuning.key in setters:
+        factor_name = setters[study.tuning.key]
+        raise ConfigError(f"tune: key: {study.tuning.key} is set by the factor {factor_name}; tune another key")
+    for where, keys in (("baseline", {override_key(override) for override in study.common}), ("factors", set(setters))):
+        if "seed" in keys:
+            raise ConfigError(f"{where}: seed: belongs under seeds, as seeds: 3 or seeds: [0, 1, 2]")
 
 
 def _factors(value: Any) -> tuple[Factor, ...]:
@@ -223,9 +240,10 @@ def _factors(value: Any) -> tuple[Factor, ...]:
 def _bundle(factor: str, level: Any, overrides: Any) -> Level:
     listed = overrides if isinstance(overrides, list) else [overrides]
     for override in listed:
-        if not isinstance(override, str) or "=" not in override:
+        if not isinstance(override, str) or "=" not in override or not override_key(override).strip():
             raise ConfigError(f"factors: {factor}: {level}: {_shown(override)}; allowed: a list of KEY=VALUE")
-    return Level(_level_name(factor, level), tuple(listed))
+    name = ("on" if level else "off") if isinstance(level, bool) else _level_name(factor, level)
+    return Level(name, tuple(listed))
 
 
 def _level_name(factor: str, value: Any) -> str:
@@ -248,6 +266,8 @@ def _tuning(value: Any) -> Tuning | None:
     if not isinstance(tuned, str) or not isinstance(levels, list) or len(levels) < 2:
         raise ConfigError(f"tune: {_shown(value)}; allowed: {{key: KEY, levels: [at least two values], seeds: 1}}")
     different = tuple(dict.fromkeys(_override(tuned, level) for level in levels))
+    if len(different) < 2:
+        raise ConfigError(f"tune: levels: {_shown(levels)}; allowed: at least two different values")
     return Tuning(tuned, different, _seeds("tune: seeds", table.get("seeds", 1)))
 
 
@@ -282,9 +302,11 @@ def _text(value: Any) -> str:
         return "[" + ",".join(_text(item) for item in value) + "]"
     if isinstance(value, dict):
         return "{" + ",".join(f"{key}:{_text(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, str) and not re.fullmatch(r"[\w./:+%@|-]+( +[\w./:+%@|-]+)*", value):
-        escaped = re.sub(r"(\\*)'", lambda found: 2 * found[1] + "\\'", value)  # as Hydra's quoted strings have it
-        return f"'{escaped}'"
+    if isinstance(value, str) and not re.fullmatch(r"[\w./:+%@|-]+( +[\w./:+%@|-]+)*", value, re.ASCII):
+        # As Hydra's quoted strings have it: backslashes are doubled before a quote, and only there.
+        escaped = re.sub(r"(\\*)'", lambda found: 2 * found[1] + "\\'", value)
+        ended = re.sub(r"(\\+)$", lambda found: 2 * found[1], escaped)
+        return f"'{ended}'"
     return str(value)
 
 
@@ -299,7 +321,13 @@ def _shown(value: Any) -> str:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML without tags that build objects, and without keys given twice."""
+    """YAML without tags that build objects, without aliases, and without keys given twice."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.events.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not allowed here", mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()

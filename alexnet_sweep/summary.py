@@ -14,6 +14,7 @@ from alexnet_sweep.mistakes import explain, is_users
 from alexnet_sweep.model.layer import Layer
 from alexnet_sweep.model.plan import plan_layers
 from alexnet_sweep.plugins import check_plugins
+from alexnet_sweep.terminal import show
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(explain(error, chosen.overrides), file=sys.stderr)
         return 2
-    print(json.dumps(figures, indent=1) if chosen.json else _table(figures))
+    show(json.dumps(figures, indent=1) if chosen.json else _table(figures))
     return 0
 
 

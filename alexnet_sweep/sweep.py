@@ -19,6 +19,7 @@ from alexnet_sweep.planning import Asked, Planner, chosen_levels
 from alexnet_sweep.report import write_report
 from alexnet_sweep.store import RunFolder, study_folder
 from alexnet_sweep.study import Compose, PlannedRun, Study
+from alexnet_sweep.terminal import show
 
 Launch = Callable[[list[list[str]]], Sequence[Any]]
 POLL_SECONDS = 1.0
@@ -33,13 +34,15 @@ def conduct(asked: Asked, *, compose: Compose, launch: Launch) -> list[Any]:
         Interrupted: after the report, where the user asked to stop.
     """
     planner = Planner(asked, compose)
-    tuning = planner.tuning()
-    study = tuning or planner.study()
+    tuning, study = planner.tuning(), planner.study()  # both are checked before the first run starts
     returns: list[Any] = []
     try:
-        returns += _carried_out(study, planner, launch)
         if tuning is not None:
-            study = planner.study(chosen_levels(tuning, planner.runs))
+            study = tuning
+            returns += _carried_out(tuning, planner, launch)
+            if planner.settings.sweep.on_failure == "continue" or not _undone(planner.runs, tuning.runs):
+                study = planner.study(chosen_levels(tuning, planner.runs))
+        if study is not tuning:
             returns += _carried_out(study, planner, launch)
     except KeyboardInterrupt as interrupt:
         _report(study, planner)
@@ -66,9 +69,10 @@ def _carried_out(study: Study, planner: Planner, launch: Launch) -> list[Any]:
     while True:
         wanted = [run for run in _to_train(study, decisions) if launched[run.run_id] <= settings.retries]
         for batch in _batches(wanted, planner, settings.on_failure):
-            launched.update(run.run_id for run in batch)
             returns.extend(launch([list(run.overrides) for run in batch]))
-            if settings.on_failure == "stop" and _undone(runs, batch):
+            tried = [run for run in batch if RunFolder(runs / run.run_id).alive_elsewhere() is None]
+            launched.update(run.run_id for run in tried)
+            if settings.on_failure == "stop" and _undone(runs, tried):
                 return returns
         elsewhere = [decision for decision in decisions if decision.action is Action.ALIVE]
         if not wanted and not elsewhere:
@@ -109,7 +113,7 @@ def _batches(wanted: Sequence[PlannedRun], planner: Planner, on_failure: str) ->
 
 def _report(study: Study, planner: Planner) -> None:
     report = write_report(study.name, planner.runs, planner.reports)
-    print(report.text)
+    show(report.text)
     logger.info("report: {}", report.path)
 
 

@@ -1,6 +1,7 @@
 """The log as a person sees it: one short line a message, above a progress bar if there is one."""
 
 import logging
+import os
 import sys
 
 from loguru import logger
@@ -14,6 +15,14 @@ def show_log() -> None:
     logger.remove()
     logger.add(_above_the_bar, format=LINE, level="INFO")
     logging.basicConfig(handlers=[_ToLoguru()], level=logging.WARNING, force=True)
+
+
+def show(text: str) -> None:
+    """Print an answer; whoever reads it may stop reading (`| head`)."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # nor may the interpreter's last flush stumble over it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _above_the_bar(message: str) -> None:

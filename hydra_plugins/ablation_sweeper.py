@@ -89,18 +89,19 @@ class AblationSweeper(Sweeper):
         from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
         from alexnet_sweep.planning import asked_for
-        from alexnet_sweep.study_file import find_study, read_study
+        from alexnet_sweep.study_file import find_study, override_key, read_study
 
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides(arguments)
         (jobs,) = BasicSweeper.split_arguments(overrides, None)
         swept = [override.get_key_element() for override in overrides if override.is_sweep_override()]
-        named = [job_override.split("=", 1)[1] for job_override in jobs[0] if job_override.startswith("study=")]
-        if not named or named[0] == "null":
+        named = [override for override in overrides if override.get_key_element() == "study"]
+        if not named or named[-1].value() is None:
             return asked_for(jobs, swept)
-        seeds = [job_override for job in jobs for job_override in job if job_override.startswith("seed=")]
-        return asked_for(jobs, swept, read_study(find_study(named[0])), [seed.split("=", 1)[1] for seed in seeds])
+        file = read_study(find_study(str(named[-1].value())))
+        seeds = [override.split("=", 1)[1] for job in jobs for override in job if override_key(override) == "seed"]
+        return asked_for(jobs, swept, file, seeds)
 
     def _compose(self, overrides: Sequence[str]) -> "Config":
         from alexnet_sweep.cli import typed

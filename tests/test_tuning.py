@@ -164,7 +164,6 @@ def never(*arguments: object) -> object:
     raise ValueError("no luck")
 
 
-@pytest.mark.xfail(strict=True, reason="Planner.tuning: asks for the fraction, not for images; KeyError once trained")
 def test_tuning_on_less_than_one_held_out_image_is_refused(
     main: Main, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -175,7 +174,6 @@ def test_tuning_on_less_than_one_held_out_image_is_refused(
     assert list(Path().iterdir()) == [path]
 
 
-@pytest.mark.xfail(strict=True, reason="sweep.conduct: the study itself is planned only after its tuning")
 def test_a_study_of_too_many_runs_is_refused_before_it_is_tuned(
     main: Main, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -186,7 +184,6 @@ def test_a_study_of_too_many_runs_is_refused_before_it_is_tuned(
     assert list(Path().iterdir()) == [path]
 
 
-@pytest.mark.xfail(strict=True, reason="sweep.conduct: goes on to the study when its tuning has stopped")
 def test_the_first_failure_of_the_tuning_stops_the_study_when_asked(
     main: Main, monkeypatch: pytest.MonkeyPatch
 ) -> None:

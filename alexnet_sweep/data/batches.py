@@ -159,9 +159,10 @@ class TrainingBatches:
         for row, image in zip(rows.tolist(), batch, strict=True):
             torch.manual_seed(stream_seed(self.seed, "transform", epoch, row))
             changed.append(self._transform(image))
-        if any(image.shape != batch.shape[1:] for image in changed):
-            raise ConfigError(
-                f"aug.transform.custom: gives images of {list(changed[0].shape)}; allowed: {list(batch.shape[1:])}, as "
-                "they come"
-            )
+        for image in changed:
+            if image.shape != batch.shape[1:] or image.dtype != batch.dtype:
+                raise ConfigError(
+                    f"aug.transform.custom: gives {image.dtype} images of {list(image.shape)}; allowed: {batch.dtype} "
+                    f"of {list(batch.shape[1:])}, as they come"
+                )
         return torch.stack(changed)

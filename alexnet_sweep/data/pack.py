@@ -170,9 +170,11 @@ def _build(data: DataConfig, folder: Path, progress: Progress | None) -> None:
     made = _make(folder.parent)
     beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        source = open_source(data, beside)
+        scratch = beside / "scratch"
+        scratch.mkdir()
+        source = open_source(data, scratch)
         _pack(source, data, folder.name, beside, progress or (lambda done, total: None))
-        shutil.rmtree(beside / "datasets", ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
         beside.chmod(0o755)  # mkdtemp made it private, but a store is shared
         try:
             beside.rename(folder)

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,7 @@ WHOLE_BYTES = 64 << 20  # a folder up to this size is hashed whole
 SAMPLED_FILES = 256
 SAMPLED_BYTES = 64 << 10
 
+Answer = TypeVar("Answer")
 Read = Callable[[int, int], list[Image.Image]]
 
 
@@ -76,19 +77,24 @@ def open_source(data: DataConfig, scratch: Path) -> Source:
         DataError: one line with the key or path, what was found and what is allowed.
     """
     if data.custom is not None:
-        return _custom(data, data.custom).open(scratch)
+        return _asked(data.custom, lambda own: own.open(scratch))
     return _digits() if data.source == "digits" else _from_datasets(data, scratch)
 
 
-def _custom(data: DataConfig, custom: dict[str, Any]) -> CustomData:
+def _asked(custom: dict[str, Any], ask: Callable[[CustomData], Answer]) -> Answer:
+    """What a data source of the user's own answers."""
+    name = custom.get("_target_")
     try:
-        found: CustomData = load(custom)()
+        own: CustomData = load(custom)()
+        for method in ("content_id", "open"):
+            if not callable(getattr(own, method, None)):
+                raise DataError(f"data.custom: {name} has no method {method}; see CustomData")
+        return ask(own)
+    except DataError:
+        raise
     except Exception as error:  # it is the user's own code
-        raise DataError(f"data.custom: {custom.get('_target_')} failed ({type(error).__name__}: {error})") from error
-    for method in ("content_id", "open"):
-        if not callable(getattr(found, method, None)):
-            raise DataError(f"data.custom: {custom.get('_target_')} has no method {method}; see CustomData")
-    return found
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"data.custom: {name} failed ({type(error).__name__}: {reason})") from error
 
 
 def content_id(data: DataConfig) -> str:
@@ -99,7 +105,7 @@ def content_id(data: DataConfig) -> str:
     below `data.path` counts.
     """
     if data.custom is not None:
-        return f"custom:{json.dumps(data.custom, sort_keys=True)}:{_custom(data, data.custom).content_id()}"
+        return f"custom:{json.dumps(data.custom, sort_keys=True)}:{_asked(data.custom, lambda own: own.content_id())}"
     if data.source == "digits":
         if data.test_fraction is not None:
             raise DataError(

@@ -20,12 +20,12 @@ def build_model(config: Config, classes: int) -> nn.Module:
     Raises:
         ConfigError: where the sizes do not fit together.
     """
-    if config.model.net.custom is not None:
-        with torch.random.fork_rng(devices=[]):  # its own initial values come from torch's generator
-            torch.manual_seed(stream_seed(config.seed, "init", "custom"))
+    with torch.random.fork_rng(devices=[]):  # parts of the user's own take their initial values from torch's generator
+        torch.manual_seed(stream_seed(config.seed, "init", "custom"))
+        if config.model.net.custom is not None:
             own: nn.Module = load(config.model.net.custom)(classes=classes, crop_px=config.data.crop_px)
-        return own
-    layers = plan_layers(config.model, config.data.crop_px, classes)
-    net = nn.Sequential(CHILDREN[config.model.net.name](config, layers))
+            return own
+        layers = plan_layers(config.model, config.data.crop_px, classes)
+        net = nn.Sequential(CHILDREN[config.model.net.name](config, layers))
     initialise(net, layers, config, classes=classes)
     return net

@@ -1,5 +1,6 @@
 """Shapes and multiply-accumulates of a built network, for one that cannot be planned: it is the user's own."""
 
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,14 +41,28 @@ def measured(net: nn.Module, crop_px: int) -> list[Measured]:
         net.train(training)
         for hook in hooks:
             hook.remove()
-    counts = counter.get_flop_counts()  # by module, under the name of the outermost one
+    flops = counter.get_flop_counts()  # by module, each with those inside it, under the name of the outermost one
     outermost = type(net).__name__
-    return [
+    inside = {name: sum(flops.get(f"{outermost}.{name}" if name else outermost, {}).values()) // 2 for name in seen}
+    rows = [
         Measured(
             name,
             shape,
             sum(value.numel() for value in holders[name].parameters(recurse=False)),
-            sum(counts.get(f"{outermost}.{name}" if name else outermost, {}).values()) // 2,
+            inside[name] - sum(inside[other] for other in seen if _nearest_around(other, seen) == name),
         )
         for name, shape in seen.items()
     ]
+    # Weights that are used without a call of their module, and products without weights.
+    parameters = sum(value.numel() for value in net.parameters()) - sum(row.parameters for row in rows)
+    products = counter.get_total_flops() // 2 - sum(row.multiply_accumulates for row in rows)
+    return [*rows, Measured("other", (), parameters, products)] if parameters or products else rows
+
+
+def _nearest_around(name: str, names: Container[str]) -> str | None:
+    """The innermost of the modules `names` that a module lies in."""
+    while name:
+        name = name.rpartition(".")[0]
+        if name in names:
+            return name
+    return None

@@ -83,6 +83,8 @@ def check_names(config: Config, layers: Sequence[Layer]) -> None:
     Raises:
         ConfigError: a layer without an initial spread, or a weight decay for a layer that is not there.
     """
+    if config.model.net.custom is not None:
+        return  # its layers are known once it is built
     names, init = [layer.name for layer in layers], config.model.init
     for name in names:
         if init.rule == "normal" and name not in init.std:

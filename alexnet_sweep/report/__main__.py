@@ -7,6 +7,7 @@ from pathlib import Path
 
 from alexnet_sweep.errors import SweepError
 from alexnet_sweep.report import write_report
+from alexnet_sweep.terminal import show
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,8 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SweepError as error:
         print(error, file=sys.stderr)
         return 2
-    print(report.text)
-    print(f"report: {report.path}")
+    show(f"{report.text}\nreport: {report.path}")
     return 0
 
 
