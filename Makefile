@@ -11,7 +11,7 @@ sweep: .venv/installed
 	$(PY) -m alexnet_sweep -m model/lrn=on,off
 
 test: .venv/installed-dev
-	$(PY) -m pytest
+	$(PY) -m pytest -n auto --maxprocesses 4
 
 check: test
 	$(PY) -m ruff format --check .

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from pathlib import Path
 
 HELP = """\
 Which part of AlexNet matters, and by how much: Hydra config groups composed into training jobs.
@@ -31,6 +32,8 @@ VERBS = {
 
 def main() -> int:
     """Exit code 0 if what was asked is done; 1 where a run failed, 2 for a mistake in what was typed."""
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, "")  # as `python -m` has it: parts of the user's own may lie here
     arguments = sys.argv[1:]
     if arguments and arguments[0] in VERBS:
         verb: int = importlib.import_module(VERBS[arguments[0]]).main(arguments[1:])

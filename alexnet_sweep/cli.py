@@ -24,8 +24,7 @@ _raised: list[Exception] = []
 
 def answer(arguments: Sequence[str]) -> int:
     """Do what is asked for; exit code 0 if it is done, 1 where a run failed, 2 for a mistake, 130 if stopped."""
-    # -m may stand anywhere: Hydra's own parser takes flags between overrides for mistakes.
-    sys.argv[1:] = sorted(arguments, key=lambda argument: argument not in ("-m", "--multirun"))
+    sys.argv[1:] = flags_first(arguments)
     # Hydra then lets exceptions through instead of printing them in its own way.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
@@ -43,6 +42,21 @@ def answer(arguments: Sequence[str]) -> int:
         print(explain(error, sys.argv[1:]), file=sys.stderr)
         return 2
     return 0
+
+
+def flags_first(arguments: Sequence[str]) -> list[str]:
+    """Flags may stand anywhere: Hydra's own parser takes those between overrides for mistakes."""
+    flags: list[str] = []
+    others: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        if word in ("-m", "--multirun"):
+            flags.append(word)
+        elif word in ("-cd", "--config-dir"):
+            flags += [word, *([value] if (value := next(words, None)) is not None else [])]
+        else:
+            others.append(word)
+    return [*flags, *others]
 
 
 def launch() -> None:

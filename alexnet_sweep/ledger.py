@@ -63,7 +63,9 @@ def decide(folder: RunFolder, sweep: SweepConfig, sources: str) -> Decision:
             return Decision(name, Action.RUN, "sweep.retrain=failed", clear=True)
         if failures > sweep.retries:
             return Decision(name, Action.GIVEN_UP, f"failed {failures}×: {status.get('reason')}")
-        return Decision(name, Action.RUN, f"failed {failures}×, tried again", clear=True)
+        # What failed after the last epoch, in evaluation, need not train again.
+        trained = bool(status.get("steps")) and status.get("step") == status["steps"] and folder.checkpoint.is_file()
+        return Decision(name, Action.RUN, f"failed {failures}×, tried again", clear=not trained)
     if folder.checkpoint.is_file():
         older = status.get("source_hash") not in (None, sources)
         if older and sweep.stale == "stop":

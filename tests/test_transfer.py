@@ -266,7 +266,7 @@ def test_a_resumed_run_does_not_start_from_the_other_one_again(
             assert one.read_bytes() == other.read_bytes()
 
 
-# --- not yet as it should be ---
+# --- names ---
 
 
 def test_a_folder_of_another_name_can_be_started_from(

@@ -1,11 +1,11 @@
 """Shapes and multiply-accumulates of a built network, for one that cannot be planned: it is the user's own."""
 
-from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 
@@ -20,9 +20,12 @@ class Measured:
 
 
 def measured(net: nn.Module, crop_px: int) -> list[Measured]:
-    """Every module that holds parameters, in the order in which one image passes them."""
+    """Every module with parameters of its own, in the order in which one image passes them; others count in theirs."""
+    parameters: dict[str, int] = {}
+    for name, value in net.named_parameters():  # a shared one once
+        owner = name.rpartition(".")[0]
+        parameters[owner] = parameters.get(owner, 0) + value.numel()
     seen: dict[str, tuple[int, ...]] = {}
-    holders = {name: module for name, module in net.named_modules() if list(module.parameters(recurse=False))}
 
     def note(name: str) -> Any:
         def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
@@ -30,39 +33,37 @@ def measured(net: nn.Module, crop_px: int) -> list[Measured]:
 
         return hook
 
-    hooks = [module.register_forward_hook(note(name)) for name, module in holders.items()]
+    owners = {*parameters, ""}
+    hooks = [net.get_submodule(name).register_forward_hook(note(name)) for name in owners]
     counter = FlopCounterMode(display=False)
-    training, device = net.training, next(net.parameters()).device
+    training, device, fast = net.training, next(net.parameters()).device, torch.backends.mha.get_fastpath_enabled()
     net.eval()
+    torch.backends.mha.set_fastpath_enabled(False)  # its operations are not counted
     try:
-        with torch.no_grad(), counter:
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
             net(torch.zeros((1, 3, crop_px, crop_px), device=device))
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
         net.train(training)
         for hook in hooks:
             hook.remove()
-    flops = counter.get_flop_counts()  # by module, each with those inside it, under the name of the outermost one
-    outermost = type(net).__name__
-    inside = {name: sum(flops.get(f"{outermost}.{name}" if name else outermost, {}).values()) // 2 for name in seen}
-    rows = [
-        Measured(
-            name,
-            shape,
-            sum(value.numel() for value in holders[name].parameters(recurse=False)),
-            inside[name] - sum(inside[other] for other in seen if _nearest_around(other, seen) == name),
-        )
-        for name, shape in seen.items()
+    outermost, counts = type(net).__name__, counter.get_flop_counts()  # of each module with all below it
+    whole = {name: sum(counts.get(f"{outermost}.{name}" if name else outermost, {}).values()) // 2 for name in owners}
+    own = dict(whole)
+    for name in owners - {""}:
+        own[_around(name, owners)] -= whole[name]
+    order = [*seen, *(name for name in parameters if name not in seen)]
+    return [
+        Measured(name, seen.get(name, ()), parameters.get(name, 0), own[name])
+        for name in order
+        if name in parameters or own[name]
     ]
-    # Weights that are used without a call of their module, and products without weights.
-    parameters = sum(value.numel() for value in net.parameters()) - sum(row.parameters for row in rows)
-    products = counter.get_total_flops() // 2 - sum(row.multiply_accumulates for row in rows)
-    return [*rows, Measured("other", (), parameters, products)] if parameters or products else rows
 
 
-def _nearest_around(name: str, names: Container[str]) -> str | None:
-    """The innermost of the modules `names` that a module lies in."""
+def _around(name: str, owners: set[str]) -> str:
+    """The innermost of the modules that a module lies in."""
     while name:
         name = name.rpartition(".")[0]
-        if name in names:
+        if name in owners:
             return name
-    return None
+    return ""

@@ -69,10 +69,10 @@ class Stripes:
         periods = np.where(labels < 2, 4, 8)
         phases = rng.integers(0, periods)
         lines = (np.arange(self.side) + phases[:, None]) % periods[:, None] < periods[:, None] // 2
-        images = np.repeat(lines[:, :, None], self.side, axis=2) * 40.0
+        images = np.repeat(lines[:, :, None], self.side, axis=2) * 50.0
         images = np.where((labels % 2 == 1)[:, None, None], images.transpose(0, 2, 1), images)
         colours = rng.uniform(0.5, 1.0, (count, 1, 1, 3))
-        noise = rng.normal(105, 50, (count, self.side, self.side, 3))
+        noise = rng.normal(100, 40, (count, self.side, self.side, 3))
         return np.clip(images[..., None] * colours + noise, 0, 255).astype(np.uint8), labels
 
     def _split(self, name: str) -> Split:
