@@ -155,7 +155,8 @@ def is_a_word(text: str) -> bool:
 
 HARD = ["two words", "it's", 'say "so"', "a,b", "[1]", "{a: b}", "(x)", "a=b", "a#b", "a: b", "$x", "${seed}", "~", ""]
 HARD += [" a", "a ", "\\'", "a\\b,c", "two\nlines", "a\tb", "\u00a0", "*", "&a", "!x", "%x", "@x", "a|b", "choice(a,b)"]
-words = st.text(st.characters(exclude_categories=["Cs"])).filter(is_a_word)
+# Not control characters and line ends: YAML itself folds some of them.
+words = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"])).filter(is_a_word)
 
 
 @pytest.mark.parametrize("text", HARD, ids=ascii)
