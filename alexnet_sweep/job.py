@@ -111,7 +111,8 @@ def _run(
         claim.beat(packed=done, to_pack=total)
 
     job = assemble(config, device, progress)
-    folder.write_config(plain(config))
+    # How a sweep is carried out is not the run's: it is the same run however it was started.
+    folder.write_config({key: value for key, value in plain(config).items() if key not in ("study", "sweep")})
     parameters = sum(value.numel() for value in job.trainer.net.parameters())
     logger.info(
         "{}: {:,} parameters, {:,} training images in {} classes, {}, {}",
