@@ -11,7 +11,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from alexnet_sweep.config import Config, check, refuse_unread, register_schema
+from alexnet_sweep.checks import check, refuse_unread
+from alexnet_sweep.config import Config, register_schema
 from alexnet_sweep.errors import ConfigError, RunsFailed
 from alexnet_sweep.groups import conf_folder
 from alexnet_sweep.mistakes import explain, is_users, refuse_unknown_flags, refuse_unknown_keys

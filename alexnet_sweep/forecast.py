@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from alexnet_sweep.config import Config
 from alexnet_sweep.errors import SweepError
 from alexnet_sweep.estimate import Measured, Work, measured_runs, seconds_of, work_of
@@ -18,6 +16,7 @@ from alexnet_sweep.planning import Asked, Planner
 from alexnet_sweep.store import RunFolder, newest_runs
 from alexnet_sweep.study import Compose, PlannedRun, Study
 from alexnet_sweep.terminal import show
+from alexnet_sweep.wording import amount, counted, duration
 
 FEW_KEYS = 3  # differences worth naming
 
@@ -88,15 +87,8 @@ def _left(folder: RunFolder, decision: Decision) -> float:
 
 
 def _known_configs(runs: Path) -> dict[str, dict[str, Any]]:
-    found = {}
-    for folder in newest_runs(runs):
-        try:
-            config = yaml.load(folder.config.read_text(), yaml.CSafeLoader)
-        except (OSError, yaml.YAMLError, UnicodeDecodeError):
-            continue
-        if isinstance(config, dict):
-            found[folder.run_id] = _flat(config)
-    return found
+    configs = ((folder.run_id, folder.read_config()) for folder in newest_runs(runs))
+    return {run_id: _flat(config) for run_id, config in configs if config is not None}
 
 
 def _new_because(run: PlannedRun, mark: str, known: Mapping[str, Mapping[str, Any]]) -> str:
@@ -182,7 +174,14 @@ def _sum(values: Any) -> float | None:
 def _table(study: Study, rows: Sequence[Row], fits: Sequence[bool | None], budget_seconds: float | None) -> str:
     head = ["arm", "seed", "run", "will be", "time", "why"]
     cells = [
-        [row.arm, str(row.run.seed), row.run.run_id, _action(row, fit), span(row.seconds), row.why]
+        [
+            row.arm,
+            str(row.run.seed),
+            row.run.run_id,
+            _action(row, fit),
+            "–" if row.seconds is None else duration(row.seconds),
+            row.why,
+        ]
         for row, fit in zip(rows, fits, strict=True)
     ]
     widths = [max(len(line[column]) for line in [head, *cells]) for column in range(len(head))]
@@ -192,7 +191,7 @@ def _table(study: Study, rows: Sequence[Row], fits: Sequence[bool | None], budge
     ]
     return "\n".join(
         [
-            f"{study.name}: {_counted(len(study.arms), 'arm')}, {_counted(len(rows), 'run')}",
+            f"{study.name}: {counted(len(study.arms), 'arm')}, {counted(len(rows), 'run')}",
             "",
             *lines,
             "",
@@ -214,35 +213,19 @@ def _totals(rows: Sequence[Row], fits: Sequence[bool | None], budget_seconds: fl
     if starting and seconds is None:
         lines.append("time: not known, no run has been measured here; --probe trains a few steps to find out")
     elif starting and seconds is not None:
-        lines.append(f"time: about {span(seconds)} one run after the other ({seconds / 3600:.2f} device hours)")
+        lines.append(f"time: about {duration(seconds)} one run after the other ({seconds / 3600:.2f} device hours)")
     works = [row.work for row in starting if row.work is not None]
     if works:
         kept = sum(work.disk_bytes for work in works)
-        lines.append(
-            f"disk: about {_size(kept)} kept, {_size(max(work.checkpoint_bytes for work in works))} more while it runs"
-        )
+        meanwhile = max(work.checkpoint_bytes for work in works)
+        lines.append(f"disk: about {amount(kept)} kept, {amount(meanwhile)} more while it runs")
     if budget_seconds is not None and seconds is not None:
-        lines.append(f"budget {span(budget_seconds)}: {sum(fit is True for fit in fits)} of {len(starting)} runs fit")
+        lines.append(
+            f"budget {duration(budget_seconds)}: {sum(fit is True for fit in fits)} of {len(starting)} runs fit"
+        )
     stale = sum(row.decision.action is Action.STALE for row in rows)
     if stale:
         lines.append(
             f"a start stops: {stale} results are of older training code; sweep.stale=retrain, or sweep.stale=keep"
         )
     return lines
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'s' if number != 1 else ''}"
-
-
-def span(seconds: float | None) -> str:
-    """`45 s`, `12 min`, `3.5 h`, or `–`."""
-    if seconds is None:
-        return "–"
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-def _size(amount: float) -> str:
-    return f"{amount / 2**20:,.0f} MiB" if amount < 2**30 else f"{amount / 2**30:,.1f} GiB"

@@ -14,7 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from alexnet_sweep.config import Config, unread
+from alexnet_sweep.checks import unread
+from alexnet_sweep.config import Config
 from alexnet_sweep.plugins import sources, targets
 
 FREE_KEYS = (

@@ -10,6 +10,7 @@ from alexnet_sweep.config import Config, SweepConfig
 from alexnet_sweep.errors import ConfigError, FolderError, SweepError
 from alexnet_sweep.store import FAILED, RunFolder
 from alexnet_sweep.study import PlannedRun
+from alexnet_sweep.wording import counted
 
 
 class Action(StrEnum):
@@ -114,4 +115,4 @@ def summary(decisions: Sequence[Decision]) -> str:
     """`4 runs: 3 done, 1 run`."""
     counts = Counter(str(decision.action) for decision in decisions)
     parts = ", ".join(f"{number} {action}" for action, number in counts.items())
-    return f"{len(decisions)} run{'s' if len(decisions) != 1 else ''}: {parts}"
+    return f"{counted(len(decisions), 'run')}: {parts}"

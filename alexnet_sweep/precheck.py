@@ -6,7 +6,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from alexnet_sweep.config import Config, check
+from alexnet_sweep.checks import check
+from alexnet_sweep.config import Config
 from alexnet_sweep.data.pack import Meta, describe, fingerprint, open_packed
 from alexnet_sweep.data.splits import check_sizes
 from alexnet_sweep.errors import ConfigError

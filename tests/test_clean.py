@@ -13,10 +13,12 @@ from typing import Any
 import filelock
 import pytest
 
-from alexnet_sweep import clean, machine
-from alexnet_sweep.clean import Cleaner, amount, main
+from alexnet_sweep import machine
+from alexnet_sweep.clean import main
+from alexnet_sweep.cleaner import Cleaner, Finding, LeftAlone, _empty
 from alexnet_sweep.identity import sources_hash
 from alexnet_sweep.store import DEAD_AFTER_SECONDS, RunFolder, note_trained, study_folder
+from alexnet_sweep.wording import amount
 
 MARK = "0123456789abcdef"  # a data set's fingerprint
 OLD = time.time() - 7200
@@ -198,7 +200,7 @@ def test_a_pointer_whose_run_is_there_by_now_stays(runs: Path) -> None:
     note_trained(RunFolder(runs / f"{0:012x}"), "aaaa", "sources")
     cleaner, finding = find_one(runs, "pointer")
     make_run(runs)
-    with pytest.raises(clean.LeftAlone, match="its run is there"):
+    with pytest.raises(LeftAlone, match="its run is there"):
         cleaner.delete(finding)
     assert finding.path.exists()
 
@@ -283,7 +285,7 @@ def test_a_store_that_is_needed_by_now_stays(runs: Path) -> None:
     cleaner = Cleaner(runs)
     ((finding,), _) = cleaner.findings()
     make_run(runs)
-    with pytest.raises(clean.LeftAlone, match="needed by now"):
+    with pytest.raises(LeftAlone, match="needed by now"):
         cleaner.delete(finding)
     assert store.exists()
 
@@ -291,7 +293,7 @@ def test_a_store_that_is_needed_by_now_stays(runs: Path) -> None:
 # --- what stays ---
 
 
-def find_one(runs: Path, kind: str) -> tuple[Cleaner, clean.Finding]:
+def find_one(runs: Path, kind: str) -> tuple[Cleaner, Finding]:
     cleaner = Cleaner(runs)
     ((finding,), _) = cleaner.findings()
     assert finding.kind == kind
@@ -342,7 +344,7 @@ def test_a_run_that_has_come_alive_since_is_left_alone(runs: Path, kind: str) ->
     cleaner, finding = find_one(runs, kind)
     before = everything(folder.path)
     write_status(folder, "running")
-    with pytest.raises(clean.LeftAlone, match=f"in use by {machine.host()} process {os.getppid()}"):
+    with pytest.raises(LeftAlone, match=f"in use by {machine.host()} process {os.getppid()}"):
         cleaner.delete(finding)
     assert everything(folder.path) == before | {".lock"}
 
@@ -351,7 +353,7 @@ def test_a_run_that_has_been_trained_again_since_is_left_alone(runs: Path) -> No
     folder = make_run(runs, stale=True)
     cleaner, finding = find_one(runs, "stale")
     folder.write_result({"source_hash": "older", "data": {}})
-    with pytest.raises(clean.LeftAlone, match="changed by now"):
+    with pytest.raises(LeftAlone, match="changed by now"):
         cleaner.delete(finding)
     assert folder.result.exists()
 
@@ -361,7 +363,7 @@ def test_a_checkpoint_that_is_another_one_by_now_is_left_alone(runs: Path) -> No
     folder.checkpoint.write_bytes(b"x")
     cleaner, finding = find_one(runs, "checkpoint")
     folder.checkpoint.write_bytes(b"xy")
-    with pytest.raises(clean.LeftAlone, match="changed by now"):
+    with pytest.raises(LeftAlone, match="changed by now"):
         cleaner.delete(finding)
     assert folder.checkpoint.exists()
 
@@ -370,18 +372,18 @@ def test_a_run_folder_deleted_meanwhile_is_not_made_again(runs: Path) -> None:
     folder = make_run(runs, stale=True)
     cleaner, finding = find_one(runs, "stale")
     folder.path.rename(runs.parent / "moved")
-    with pytest.raises(clean.LeftAlone, match="gone by now"):
+    with pytest.raises(LeftAlone, match="gone by now"):
         cleaner.delete(finding)
     assert not folder.path.exists()
 
 
 def test_a_run_whose_lock_is_held_is_left_alone(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clean, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("alexnet_sweep.cleaner.LOCK_SECONDS", 0.1)
     folder = make_run(runs, stale=True)
     cleaner, finding = find_one(runs, "stale")
     with (
         filelock.FileLock(folder.path / ".lock"),
-        pytest.raises(clean.LeftAlone, match="another process holds its lock"),
+        pytest.raises(LeftAlone, match="another process holds its lock"),
     ):
         cleaner.delete(finding)
     assert folder.result.exists()
@@ -390,7 +392,7 @@ def test_a_run_whose_lock_is_held_is_left_alone(runs: Path, monkeypatch: pytest.
 def test_nobody_claims_a_run_while_it_goes(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_run(runs, stale=True)
     cleaner, finding = find_one(runs, "stale")
-    empty, order = clean._empty, []
+    empty, order = _empty, []
 
     def claim() -> None:
         with folder.claimed(3):
@@ -404,7 +406,7 @@ def test_nobody_claims_a_run_while_it_goes(runs: Path, monkeypatch: pytest.Monke
         order.append("emptied")
         empty(given)
 
-    monkeypatch.setattr(clean, "_empty", slowly)
+    monkeypatch.setattr("alexnet_sweep.cleaner._empty", slowly)
     cleaner.delete(finding)
     cleaner.finish()
     claimant.join()
@@ -415,7 +417,7 @@ def test_nobody_claims_a_run_while_it_goes(runs: Path, monkeypatch: pytest.Monke
 def test_a_run_half_gone_is_not_done(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_run(runs, stale=True)
     cleaner, finding = find_one(runs, "stale")
-    monkeypatch.setattr(clean, "_remove", lambda path: (_ for _ in ()).throw(OSError("stopped here")))
+    monkeypatch.setattr("alexnet_sweep.cleaner._remove", lambda path: (_ for _ in ()).throw(OSError("stopped here")))
     with pytest.raises(OSError, match="stopped here"):
         cleaner.delete(finding)
     assert folder.path.exists() and folder.read_result() is None
@@ -497,7 +499,7 @@ def test_what_was_left_alone_is_told(
     runs: Path, cleaned: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_run(runs, stale=True)
-    monkeypatch.setattr(clean, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("alexnet_sweep.cleaner.LOCK_SECONDS", 0.1)
     with filelock.FileLock(runs / f"{0:012x}" / ".lock"):
         lines = cleaned("--yes")
     assert "left alone: in use" in lines[0] and lines[1].split(maxsplit=2)[2] == "deleted; 1 left alone"
@@ -507,7 +509,9 @@ def test_what_cannot_be_deleted_is_told_and_is_exit_code_1(
     runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_run(runs).checkpoint.write_bytes(b"x")
-    monkeypatch.setattr(clean, "_remove", lambda path: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    monkeypatch.setattr(
+        "alexnet_sweep.cleaner._remove", lambda path: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))
+    )
     assert main(["--yes", "--runs", str(runs)]) == 1
     assert "left alone: cannot be deleted ([Errno 13] Permission denied)" in capsys.readouterr().out
 

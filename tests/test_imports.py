@@ -11,9 +11,9 @@ PACKAGE = Path(__file__).parents[1] / "alexnet_sweep"
 
 # A module may import modules of lower layers, and its neighbours only where `ALLOWED_BESIDE` says so.
 LAYERS = [
-    {"errors", "groups", "machine", "speed", "streams", "terminal"},
+    {"errors", "groups", "machine", "speed", "streams", "terminal", "wording"},
     {"config", "files", "designs", "launching", "model.layer", "model.measure"},
-    {"plugins", "study_file"},
+    {"checks", "plugins", "study_file"},
     {
         "identity",
         "metrics",
@@ -26,15 +26,15 @@ LAYERS = [
         "data.decode",
     },
     {"store", "study", "backend", "stopping", "optim", "model.plan", "model.order", "data.source", "mistakes"},
-    {"data.pack", "model.alexnet", "model.cifar", "model.init", "ledger", "aggregate", "transfer", "status"},
-    {"clean", "data.batches", "estimate", "precheck", "report", "report.markdown", "model.build"},
+    {"data.pack", "model.alexnet", "model.cifar", "model.init", "ledger", "aggregate", "transfer", "progress"},
+    {"cleaner", "data.batches", "estimate", "precheck", "report", "report.markdown", "model.build"},
     {"train", "predict", "planning"},
     {"checkpoint", "assemble", "narrate"},
     {"outcome", "probe"},
     {"forecast", "job", "sweep"},
     {"cli", "report.__main__"},
     {"composing"},
-    {"__main__", "plan", "summary", "hydra_plugins.ablation_sweeper"},
+    {"__main__", "clean", "plan", "status", "summary", "hydra_plugins.ablation_sweeper"},
 ]
 ALLOWED_BESIDE = {("report", "report.markdown")}
 TORCH_FREE = [

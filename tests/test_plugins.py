@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 
 from alexnet_sweep import identity
 from alexnet_sweep.assemble import assemble
-from alexnet_sweep.config import Config, check, refuse_unread
+from alexnet_sweep.checks import check, refuse_unread
+from alexnet_sweep.config import Config
 from alexnet_sweep.errors import ConfigError, DataError, Interrupted, SweepError
 from alexnet_sweep.job import run
 from alexnet_sweep.model.build import build_model

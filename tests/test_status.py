@@ -17,9 +17,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alexnet_sweep import machine, status
-from alexnet_sweep.status import Reader, Row, cut, cut_inside, duration, fitting, main, printable, screen, table, wide
+from alexnet_sweep import machine, progress, status
+from alexnet_sweep.progress import Reader, Row
+from alexnet_sweep.status import cut, cut_inside, fitting, main, screen, table, wide
 from alexnet_sweep.store import DEAD_AFTER_SECONDS, RunFolder, study_folder
+from alexnet_sweep.wording import duration, printable
 
 NOW = 1_000_000.0
 
@@ -249,7 +251,7 @@ def test_the_summary_counts_states_and_estimates(tmp_path: Path) -> None:
     write_plan(tmp_path, 4)
     finish(folder_of(tmp_path, 0))  # 40 s a run
     write_status(folder_of(tmp_path, 1))  # 30 s left
-    text = status.summary(Reader(tmp_path, None).rows())
+    text = progress.summary(Reader(tmp_path, None).rows())
     assert text == "4 runs: 1 done, 1 running, 2 waiting; about 2 min left"  # 30 + 2 * 40 s
 
 
@@ -258,33 +260,33 @@ def test_runs_side_by_side_share_what_is_left(tmp_path: Path) -> None:
     for number in (0, 1):
         write_status(folder_of(tmp_path, number))
     rows = Reader(tmp_path, None).rows()
-    assert status.seconds_left(rows) == pytest.approx((30 + 30 + 40 + 40) / 2)
+    assert progress.seconds_left(rows) == pytest.approx((30 + 30 + 40 + 40) / 2)
 
 
 def test_the_last_run_to_end_counts(tmp_path: Path) -> None:
     write_plan(tmp_path, 2)
     write_status(folder_of(tmp_path, 0))
     write_status(folder_of(tmp_path, 1), step=1)
-    assert status.seconds_left(Reader(tmp_path, None).rows()) == pytest.approx(990.0)
+    assert progress.seconds_left(Reader(tmp_path, None).rows()) == pytest.approx(990.0)
 
 
 def test_an_interrupted_run_has_only_its_rest_to_go(tmp_path: Path) -> None:
     write_plan(tmp_path, 2)
     write_status(folder_of(tmp_path, 0))
     write_status(folder_of(tmp_path, 1), state="interrupted", step=50)
-    assert status.seconds_left(Reader(tmp_path, None).rows()) == pytest.approx(30 + 20)
+    assert progress.seconds_left(Reader(tmp_path, None).rows()) == pytest.approx(30 + 20)
 
 
 def test_nothing_is_estimated_where_nothing_runs(tmp_path: Path) -> None:
     write_plan(tmp_path, 2)
     finish(folder_of(tmp_path, 0))
-    assert status.summary(Reader(tmp_path, None).rows()) == "2 runs: 1 done, 1 waiting"
+    assert progress.summary(Reader(tmp_path, None).rows()) == "2 runs: 1 done, 1 waiting"
 
 
 def test_nothing_is_estimated_where_no_pace_is_known(tmp_path: Path) -> None:
     write_plan(tmp_path, 1)
     write_status(folder_of(tmp_path, 0), step=0)
-    assert status.summary(Reader(tmp_path, None).rows()) == "1 run: 1 running"
+    assert progress.summary(Reader(tmp_path, None).rows()) == "1 run: 1 running"
 
 
 @pytest.mark.parametrize(
@@ -512,13 +514,13 @@ def test_a_file_that_vanishes_as_it_is_read_is_no_error(
     runs: Path, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_status(folder)
-    asked = status.RunFolder.alive_elsewhere
+    asked = progress.RunFolder.alive_elsewhere
 
     def vanishing(self: RunFolder) -> str | None:
         folder.status.unlink(missing_ok=True)
         return asked(self)
 
-    monkeypatch.setattr(status.RunFolder, "alive_elsewhere", vanishing)
+    monkeypatch.setattr(progress.RunFolder, "alive_elsewhere", vanishing)
     assert only_row(runs).state == "waiting"
 
 
@@ -526,13 +528,13 @@ def test_a_run_that_ends_as_it_is_read_is_not_dead(
     runs: Path, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_status(folder)
-    asked = status.RunFolder.alive_elsewhere
+    asked = progress.RunFolder.alive_elsewhere
 
     def ending(self: RunFolder) -> str | None:
         finish(folder)
         return asked(self)
 
-    monkeypatch.setattr(status.RunFolder, "alive_elsewhere", ending)
+    monkeypatch.setattr(progress.RunFolder, "alive_elsewhere", ending)
     assert only_row(runs).state == "done"
 
 
