@@ -8,13 +8,16 @@ from typing import Any
 from alexnet_sweep.config import Config, ModelConfig, leaves
 from alexnet_sweep.errors import ConfigError, nearest
 
+ALEXNETS_OWN = (
+    *("model.stem", "model.topology", "model.depth", "model.pool", "model.lrn.per_column"),
+    "regularizer.dropout",
+)
 # What a network does not look at: no factor there makes a difference to it.
 UNREAD = {
     "alexnet": ("model.local3_width", "model.net.hidden_units"),
-    "conv_pool": ("model.stem", "model.topology", "model.depth", "model.pool", "model.local3_width"),
-    "conv_local": ("model.stem", "model.topology", "model.depth", "model.pool", "model.net.hidden_units"),
+    "conv_pool": (*ALEXNETS_OWN, "model.local3_width"),
+    "conv_local": (*ALEXNETS_OWN, "model.net.hidden_units"),
 }
-
 
 # What a part of the user's own stands in for.
 REPLACED = {
@@ -40,8 +43,7 @@ def unread(config: Config) -> dict[str, str]:
         parts = [*own, "model.net.name", "model.net.hidden_units", "regularizer.dropout"]
         found = {key: reader for key, reader in found.items() if not key.startswith("model.")}
         return found | dict.fromkeys(parts, "model.net.custom")
-    others = () if net.name == "alexnet" else ("regularizer.dropout",)
-    return found | dict.fromkeys((*UNREAD[net.name], *others), f"model/net={net.name}")
+    return found | dict.fromkeys(UNREAD[net.name], f"model/net={net.name}")
 
 
 def refuse_unread(config: Config, overrides: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from alexnet_sweep.config import Config
 from alexnet_sweep.data.pack import Meta
 from alexnet_sweep.data.splits import heldout_size
+from alexnet_sweep.errors import FolderError
 from alexnet_sweep.model.plan import plan_layers
 from alexnet_sweep.store import RunFolder, newest_runs
 
@@ -64,9 +65,14 @@ def work_of(config: Config, meta: Meta) -> Work | None:
     train = meta.counts["train"] - heldout
     looked_at = heldout + min(config.eval.clean_train_images, train)
     tested = meta.counts["test"] + heldout
-    passes = config.trainer.epochs * (FORWARD_AND_BACKWARD * train + looked_at) + VIEWS * tested
     parameters = sum(layer.parameters for layer in layers)
-    return Work((net + OVERHEAD) * passes, net, parameters, tested, len(meta.class_names))
+    amount = _amount(net, config.trainer.epochs, train, looked_at, tested)
+    return Work(amount, net, parameters, tested, len(meta.class_names))
+
+
+def _amount(net: float, epochs: int, train: int, looked_at: int, tested: int) -> float:
+    """Of a run that trains on `train` images, looks at some after each epoch, and tests some by all views."""
+    return (net + OVERHEAD) * (epochs * (FORWARD_AND_BACKWARD * train + looked_at) + VIEWS * tested)
 
 
 def measured_runs(runs: Path) -> list[Measured]:
@@ -88,11 +94,9 @@ def _measured(folder: RunFolder) -> Measured | None:
         looked_at = data["heldout_images"] + (last.get("clean_train_images") or 0)
         tested = data["test_images"] + data["heldout_images"]
         net = float(result["multiply_accumulates"])
-        passes = result["epochs"] * (FORWARD_AND_BACKWARD * data["train_images"] + looked_at) + VIEWS * tested
-        return Measured(
-            (net + OVERHEAD) * passes, net, float(provenance["wall_seconds"]), str(result["effective"]["device"])
-        )
-    except Exception:  # a folder that is damaged, or of an older version: no measurement
+        amount = _amount(net, result["epochs"], data["train_images"], looked_at, tested)
+        return Measured(amount, net, float(provenance["wall_seconds"]), str(result["effective"]["device"]))
+    except (FolderError, KeyError, TypeError, ValueError, AttributeError):  # damaged, or of an older version
         return None
 
 

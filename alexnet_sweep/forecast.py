@@ -195,7 +195,7 @@ def _table(study: Study, rows: Sequence[Row], fits: Sequence[bool | None], budge
             "",
             *lines,
             "",
-            *_totals(rows, fits, budget_seconds),
+            *_totals(study, rows, fits, budget_seconds),
         ]
     )
 
@@ -205,7 +205,7 @@ def _action(row: Row, fits: bool | None) -> str:
     return (word or str(row.decision.action)) + (", beyond the budget" if fits is False else "")
 
 
-def _totals(rows: Sequence[Row], fits: Sequence[bool | None], budget_seconds: float | None) -> list[str]:
+def _totals(study: Study, rows: Sequence[Row], fits: Sequence[bool | None], budget_seconds: float | None) -> list[str]:
     starting = [row for row in rows if row.starts]
     counts = Counter(str(row.decision.action) for row in rows)
     lines = [", ".join(f"{count} {action}" for action, count in counts.items())]
@@ -223,6 +223,8 @@ def _totals(rows: Sequence[Row], fits: Sequence[bool | None], budget_seconds: fl
         lines.append(
             f"budget {duration(budget_seconds)}: {sum(fit is True for fit in fits)} of {len(starting)} runs fit"
         )
+    if study.design == "tuning":
+        lines.append("then the study itself, each arm at its chosen level: plan again once these are done")
     stale = sum(row.decision.action is Action.STALE for row in rows)
     if stale:
         lines.append(

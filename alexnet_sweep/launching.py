@@ -80,10 +80,11 @@ def own_gpu(gpus: int, places: Path | None = None) -> Iterator[int | None]:
                 lock.acquire(timeout=0)
             except filelock.Timeout:
                 continue
-            with lock:
-                lock.release()  # `with` has taken it once more
+            try:
                 yield gpu
-                return
+            finally:
+                lock.release()
+            return
         if not waiting:
             logger.info("waiting for one of {} GPUs", gpus)
             waiting = True

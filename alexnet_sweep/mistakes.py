@@ -22,6 +22,7 @@ from alexnet_sweep.groups import options
 
 LIBRARIES = ("hydra.", "omegaconf.", "antlr4.", "yaml.")
 LONGEST = 400
+IN_THE_EXTRA = ("joblib", "submitit_local", "submitit_slurm")
 
 
 def is_users(error: Exception) -> bool:
@@ -117,6 +118,8 @@ def _about(argument: str, message: str) -> str | None:
         return f"'{argument}': no key; write KEY=VALUE"
     if "Ambiguous value" in message and f"'{argument}'" in message:
         return f"{argument}: several values; add -m to sweep over them, or write a list as {key}=[{value}]"
+    if key == "hydra/launcher" and value in IN_THE_EXTRA and f"'{key}/{value}'" in message:
+        return f"{argument}: not installed; install the extra: pip install -e '.[parallel]' in the checkout"
     groups = options()
     parents = {group.split("/")[0] for group in groups if "/" in group}
     if "Config group override must be" in message and (key in groups or key in parents):

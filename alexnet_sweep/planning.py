@@ -39,7 +39,7 @@ class Planner:
         self.runs, self.reports = Path(self.settings.paths.runs), Path(self.settings.paths.reports)
 
     def study(self, chosen: Mapping[str, str] | None = None) -> Study:
-        """The study itself; `chosen` is the tuned override of each arm, by its label.
+        """The study itself; `chosen` is the tuned override of each arm that could be tuned, by its label.
 
         Raises:
             SweepError: one line; nothing is written.
@@ -55,7 +55,7 @@ class Planner:
             compose=self._checked,
             fingerprint=self.facts.fingerprint,
             max_runs=most,
-            chosen=chosen or {},
+            chosen=chosen,
         )
 
     def tuning(self) -> Study | None:

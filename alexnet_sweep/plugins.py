@@ -117,9 +117,9 @@ def sources(custom: tuple[str, ...]) -> list[list[str]]:
         spec = importlib.util.find_spec(package)
         if spec is None:
             continue  # told of when it is imported
-        folders = list(spec.submodule_search_locations or [])
-        files = sorted(file for folder in folders for file in Path(folder).rglob("*.py"))
+        folders = [Path(folder) for folder in spec.submodule_search_locations or []]
+        files = {file.relative_to(folder).as_posix(): file for folder in folders for file in folder.rglob("*.py")}
         if not folders and spec.origin is not None and Path(spec.origin).is_file():
-            files = [Path(spec.origin)]
-        found += [[f"{package}/{file.name}", file.read_text(errors="replace")] for file in files]
+            files = {Path(spec.origin).name: Path(spec.origin)}
+        found += [[f"{package}/{name}", file.read_text(errors="replace")] for name, file in sorted(files.items())]
     return found

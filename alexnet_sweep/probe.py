@@ -5,6 +5,7 @@ import time
 from alexnet_sweep.assemble import assemble, effective_device
 from alexnet_sweep.backend import backend
 from alexnet_sweep.config import Config
+from alexnet_sweep.train import Trainer
 
 WARM_UP_STEPS = 3
 SECONDS = 5.0
@@ -21,17 +22,16 @@ def seconds_of_a_run(config: Config) -> tuple[float, str]:
         for step in job.trainer.steps():
             done, total = done + 1, step.total
             if done == WARM_UP_STEPS:
-                began = _now(job.trainer.recent_loss)
+                began = _now(job.trainer)
             if step.ends_epoch:
                 job.trainer.close_epoch()
             if done >= WARM_UP_STEPS + STEPS or (done > WARM_UP_STEPS and time.monotonic() - began > SECONDS):
                 break
-        each = (_now(job.trainer.recent_loss) - began) / max(1, done - WARM_UP_STEPS)
+        each = (_now(job.trainer) - began) / max(1, done - WARM_UP_STEPS)
     return each * total * NOT_TRAINING, device.type
 
 
-def _now(finished: "object") -> float:
+def _now(trainer: Trainer) -> float:
     """The time once the device has done what it was given."""
-    if callable(finished):
-        finished()
+    trainer.recent_loss()  # waits for it
     return time.monotonic()

@@ -51,24 +51,25 @@ class Schedule:
 
     def factors(self, epoch: int) -> Factors:
         """For epoch `epoch`, counted from 0."""
-        factor, conv1 = self.factor(epoch), self.conv1_factor(epoch)
+        factor, cut = self.factor(epoch), self._conv1_cut(epoch)
         biases = factor if self.config.drop_biases else 1.0
-        # Where conv1 is cut or frozen, it is so with its biases.
-        return Factors(factor, biases, conv1, conv1_biases=biases if conv1 == factor else conv1)
+        if cut is None:
+            return Factors(factor, biases, conv1=factor, conv1_biases=biases)
+        return Factors(factor, biases, conv1=cut, conv1_biases=cut)
 
     def heldout_joined(self, epoch: int) -> bool:
         """Whether the held-out part is trained on in epoch `epoch` (the second phase of cuda-convnet's recipes)."""
         joins = self.config.heldout_joins_fraction
         return joins is not None and epoch >= round(joins * self.total_epochs, 6)
 
-    def conv1_factor(self, epoch: int) -> float:
-        """The factor of conv1 alone: the released runs cut and then froze it before the other layers were done."""
+    def _conv1_cut(self, epoch: int) -> float | None:
+        """The factor of conv1 alone, once it has one: the released runs cut and then froze it before the others."""
         drop, freeze = self.config.conv1_drop_fraction, self.config.conv1_freeze_fraction
         if freeze is not None and epoch >= round(freeze * self.total_epochs, 6):
             return 0.0
         if drop is not None and epoch >= round(drop * self.total_epochs, 6):
             return CONV1_DROP
-        return self.factor(epoch)
+        return None
 
     def observe(self, heldout_top1_error: float) -> None:
         """Tell the schedule the held-out error after an epoch."""

@@ -149,20 +149,21 @@ def plan_study(
 ) -> Study:
     """The study of a file, with `extra` overrides from the command line in every run.
 
-    `chosen` holds an override of each arm's own, by its label: what was tuned.
+    `chosen` holds an override of each arm's own, by its label: what was tuned. An arm that it lacks could not be
+    tuned, and is left out: beside tuned ones it would be compared at another level without a word.
 
     The baseline comes first, once for each seed; arms whose levels come to the same collapse into the first.
 
     Raises:
         SweepError: where nothing is left to compare, or more than `max_runs` runs (or, from `compose`, a bad override).
     """
-    requests = file.arms(extra)
+    requests = [request for request in file.arms(extra) if chosen is None or request.label in chosen]
     _check_size(f"{file.path}:", len(requests) * len(file.seeds), max_runs, "Take fewer levels or seeds")
     runs: dict[str, PlannedRun] = {}
     arms: dict[str, Arm] = {}
     for request in requests:
         for seed in file.seeds:
-            own = request.with_override((chosen or {}).get(request.label))
+            own = request.with_override(chosen[request.label] if chosen is not None else None)
             planned = _planned([*own, f"{SEED}={seed}"], compose, fingerprint)
             runs.setdefault(planned.run_id, planned)
             arms.setdefault(planned.arm_id, Arm(planned.arm_id, request.levels, request.label))

@@ -25,6 +25,7 @@ from alexnet_sweep.designs import Cell, Factor, Level, baseline, cells
 from alexnet_sweep.errors import ConfigError, nearest
 from alexnet_sweep.groups import options
 
+BASELINE = "baseline"  # the label of its arm
 KEYS = ("question", "design", "order", "baseline", "factors", "seeds", "tune", "claims")
 NEEDED = ("question", "design", "factors", "seeds")
 
@@ -105,7 +106,7 @@ class StudyFile:
         chosen = {override_key(override): override for override in (*self.common, *extra, *own)}
         levels = tuple((factor.name, level.name) for factor, level in zip(self.factors, cell, strict=True))
         differing = [pair for pair, level, first in zip(levels, cell, start, strict=True) if level != first]
-        label = ", ".join(f"{name}={level}" for name, level in differing) or "baseline"
+        label = ", ".join(f"{name}={level}" for name, level in differing) or BASELINE
         return ArmRequest(tuple(chosen.values()), levels, label)
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from loguru import logger
 
-from alexnet_sweep.config import SweepConfig
 from alexnet_sweep.errors import Interrupted, RunsFailed
 from alexnet_sweep.identity import source_hash, training_id
 from alexnet_sweep.ledger import TO_TRAIN, Action, Decision, decide_all, summary
@@ -19,6 +18,7 @@ from alexnet_sweep.planning import Asked, Planner, chosen_levels
 from alexnet_sweep.report import write_report
 from alexnet_sweep.store import RunFolder, study_folder
 from alexnet_sweep.study import Compose, PlannedRun, Study
+from alexnet_sweep.study_file import BASELINE
 from alexnet_sweep.terminal import show
 
 Launch = Callable[[list[list[str]]], Sequence[Any]]
@@ -40,8 +40,10 @@ def conduct(asked: Asked, *, compose: Compose, launch: Launch) -> list[Any]:
         if tuning is not None:
             study = tuning
             returns += _carried_out(tuning, planner, launch)
-            if planner.settings.sweep.on_failure == "continue" or not _undone(planner.runs, tuning.runs):
-                study = planner.study(chosen_levels(tuning, planner.runs))
+            chosen = chosen_levels(tuning, planner.runs)
+            stopped = planner.settings.sweep.on_failure == "stop" and _undone(planner.runs, tuning.runs)
+            if BASELINE in chosen and len(chosen) > 1 and not stopped:  # else there is nothing to compare
+                study = planner.study(chosen)
         if study is not tuning:
             returns += _carried_out(study, planner, launch)
     except KeyboardInterrupt as interrupt:
@@ -83,11 +85,7 @@ def _carried_out(study: Study, planner: Planner, launch: Launch) -> list[Any]:
             waiting = True
             time.sleep(POLL_SECONDS)
         # What sweep.retrain asked for has been started by now.
-        decisions = _decided_again(study, runs, replace(settings, retrain=None, stale="keep"))
-
-
-def _decided_again(study: Study, runs: Path, settings: SweepConfig) -> list[Decision]:
-    return decide_all(study.runs, runs, settings, source_hash)
+        decisions = decide_all(study.runs, runs, replace(settings, retrain=None, stale="keep"), source_hash)
 
 
 def _to_train(study: Study, decisions: Sequence[Decision]) -> list[PlannedRun]:
@@ -103,11 +101,13 @@ def _batches(wanted: Sequence[PlannedRun], planner: Planner, on_failure: str) ->
     """
     if on_failure == "stop":
         return [[run] for run in wanted]
-    first: dict[str, PlannedRun] = {}
+    trained: set[str] = set()
+    training: list[PlannedRun] = []
+    evaluating: list[PlannedRun] = []
     for run in wanted:
-        first.setdefault(training_id(run.config, planner.facts.fingerprint(run.config)), run)
-    training = list(first.values())
-    evaluating = [run for run in wanted if run not in training]
+        same = training_id(run.config, planner.facts.fingerprint(run.config))
+        (evaluating if same in trained else training).append(run)
+        trained.add(same)
     return [batch for batch in (training, evaluating) if batch]
 
 

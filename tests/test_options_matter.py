@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from alexnet_sweep.assemble import Assembly, assemble
+from alexnet_sweep.checks import unread
 from alexnet_sweep.config import Config
 from alexnet_sweep.data.pack import describe
 from alexnet_sweep.data.splits import hold_out
@@ -88,6 +89,26 @@ def test_a_nets_own_options_matter_within_it(micro: Compose, net: str) -> None:
     strong = ("optim.learning_rate=0.01", net, OWN_INIT[net])
     found = {name: trained(micro(*strong, name), 2).tolist() for name in (*decays, "regularizer/weight_decay=on")}
     assert same(inits) == [] and same(found) == []
+
+
+@pytest.mark.parametrize("net", [None, *OWN_INIT])
+def test_what_a_net_does_not_read_changes_nothing_in_it(micro: Compose, net: str | None) -> None:
+    # Each of these is another value than the default's; those that the net reads are left out.
+    others = {
+        "model.stem": ["model/stem=px64", "data.crop_px=27"],
+        "model.topology": ["model/topology=dense"],
+        "model.depth": ["model/depth=six"],
+        "model.pool": ["model/pool=plain"],
+        "model.lrn.per_column": ["model.lrn.per_column=false"],
+        "model.local3_width": ["model.local3_width=8"],
+        "model.net.hidden_units": ["model.net.hidden_units=32"],
+        "regularizer.dropout": ["regularizer/dropout=off"],
+    }
+    own = [] if net is None else [net, OWN_INIT[net]]
+    unread_here = unread(micro(*own))
+    assert set(unread_here) <= set(others)
+    changed = [override for part in unread_here for override in others[part]]
+    assert unread_here and repr(seen(built(micro(*own)))) == repr(seen(built(micro(*own, *changed))))
 
 
 def test_a_nets_options_are_refused_for_another_net(micro: Compose) -> None:

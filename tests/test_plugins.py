@@ -424,6 +424,9 @@ def test_every_file_of_a_package_of_ones_own_counts_in_the_source_hash(
     assert digest() == before
     (inner / "deep.py").write_text("one = 2\n")
     assert digest() != before
+    changed = digest()
+    (inner / "deep.py").rename(inner.parent / "deep.py")  # the same text under another name to import
+    assert digest() != changed
 
 
 def test_a_nested_part_counts_in_the_source_hash_too(base: Config, choose: Choose, tmp_path: Path) -> None:

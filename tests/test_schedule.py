@@ -128,15 +128,22 @@ def test_biases_fall_with_the_weights_or_not_at_all(drop_biases, biases):
 
 def test_conv1_falls_with_the_others_until_it_is_cut_to_a_thousandth_and_frozen():
     subject = schedule("fractions", 20, conv1_drop_fraction=0.6, conv1_freeze_fraction=0.7)
-    found = [subject.conv1_factor(epoch) for epoch in range(20)]
+    found = [subject.factors(epoch).conv1 for epoch in range(20)]
     assert found == pytest.approx([1] * 5 + [0.1] * 6 + [0.01] + [0.001] * 2 + [0] * 6)
+
+
+def test_conv1_is_cut_with_its_biases_even_where_the_others_have_fallen_as_far():
+    fallen = {"drop_fractions": [0.0, 0.0, 0.0], "conv1_drop_fraction": 0.5, "drop_biases": False}
+    subject = schedule("fractions", 4, **fallen)
+    assert [subject.factors(epoch).conv1 for epoch in range(4)] == pytest.approx([0.001] * 4)
+    assert [subject.factors(epoch).conv1_biases for epoch in range(4)] == pytest.approx([1, 1, 0.001, 0.001])
 
 
 def test_the_released_schedule_changes_at_the_epochs_of_the_notes(composed):
     # Config 145 on ILSVRC-2012 dropped at 25, 51 and 79; a quarter and so on of 91 epochs are within two of it.
     subject = Schedule(composed("schedule=released_code").schedule, 91)
     assert drops(subject, 91) == [23, 51, 78]
-    conv1 = [subject.conv1_factor(epoch) for epoch in range(91)]
+    conv1 = [subject.factors(epoch).conv1 for epoch in range(91)]
     assert conv1[66:68] == pytest.approx([0.01, 0.001])
     assert conv1[71:73] == pytest.approx([0.001, 0.0])
 

@@ -152,6 +152,15 @@ def planned(file: StudyFile, compose: Any, extra: Sequence[str] = (), **more: An
     return plan_study(file, extra, compose=compose, fingerprint=lambda config: MARK, **more)
 
 
+def test_an_arm_that_could_not_be_tuned_is_not_compared(pretended: Pretended) -> None:
+    file = asked(RATE, WIDTH)
+    labels = [arm.label for arm in planned(file, pretended).arms]
+    chosen = {label: "optim.momentum=0.5" for label in labels if label != "model.width=0.5"}
+    study = planned(file, pretended, chosen=chosen)
+    assert [arm.label for arm in study.arms] == [label for label in labels if label in chosen]
+    assert all(run.config.optim.momentum == 0.5 for run in study.runs)
+
+
 def never(overrides: Sequence[str]) -> Config:
     raise AssertionError("composed")
 
@@ -298,7 +307,7 @@ def test_each_arm_is_trained_at_its_chosen_level_and_the_plan_says_which(pretend
     chosen = {"baseline": "optim.learning_rate=0.2", "model.width=0.5": "optim.learning_rate=0.1"}
     file = asked(WIDTH, tuning=TUNING, common=("optim.learning_rate=9",), seeds=(0,))
     study = planned(file, pretended, chosen=chosen)
-    assert [run.config.optim.learning_rate for run in study.runs] == [0.2, 0.1, 9]
+    assert [run.config.optim.learning_rate for run in study.runs] == [0.2, 0.1]  # and not the untuned arm at 9
     assert study.as_plan()["tuning"] == {
         "key": "optim.learning_rate",
         "levels": ["0.1", "0.2"],

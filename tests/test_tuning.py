@@ -193,6 +193,22 @@ def test_the_first_failure_of_the_tuning_stops_the_study_when_asked(
     assert len(folders()) == 1
 
 
+def test_a_study_whose_other_arm_could_not_be_tuned_compares_nothing(
+    main: Main, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    carry_out = job._run
+
+    def fails_without_lrn(config: Config, *rest: Any) -> Any:
+        return carry_out(config, *rest) if config.model.lrn.first else never()
+
+    monkeypatch.setattr(job, "_run", fails_without_lrn)
+    write(seeds=[7])
+    assert main("-m", "study=ask.yaml", "sweep.retries=0") == 1
+    rates = {folder.read_config()["optim"]["learning_rate"] for folder in folders() if folder.result.is_file()}
+    assert rates == {0.05, 1e-9}  # the tuning alone
+    assert "ValueError: no luck" in capsys.readouterr().err
+
+
 def test_runs_that_fail_while_tuning_are_reported_with_their_reason(
     main: Main, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

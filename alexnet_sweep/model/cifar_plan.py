@@ -30,7 +30,7 @@ def plan_cifar(model: ModelConfig, crop_px: int, classes: int) -> list[Layer]:
             layer = dataclasses.replace(layer, pools=((pool, size),))
         layers.append(layer)
     units = channels * size**2
-    if model.net.hidden_units is not None:
+    if model.net.name == "conv_pool" and model.net.hidden_units is not None:
         layers.append(Layer("fc64", units, scaled(model.net.hidden_units, model.width)))
         units = layers[-1].outputs
     inner = [dataclasses.replace(layer, takes_bias=True) for layer in layers[1:]]
