@@ -2,6 +2,7 @@
 
     runs/<run_id>/         one run, whichever study asked first     (RunFolder)
     runs/_studies/<name>/  plan.json: which runs a study needs       (StudyFolder)
+    runs/_trained/<id>     who has trained what evaluations share    (trained_as, note_trained)
     runs/_data/            packed data sets                          (alexnet_sweep.data.pack)
 
 `result.json` is written last: its presence means that the run is done. Imports no torch.
