@@ -52,6 +52,7 @@ TRAINING_SOURCES = (
     "model/init.py",
     "model/layer.py",
     "model/layers.py",
+    "model/norms.py",
     "model/measure.py",
     "model/order.py",
     "model/plan.py",

@@ -22,6 +22,7 @@ LAYERS = [
         "provenance",
         "model.cifar_plan",
         "model.layers",
+        "model.norms",
         "data.splits",
         "data.decode",
     },

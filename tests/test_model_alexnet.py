@@ -7,7 +7,8 @@ from torch.nn import functional as F
 
 from alexnet_sweep.errors import ConfigError
 from alexnet_sweep.model.build import build_model
-from alexnet_sweep.model.layers import GroupedLinear, KeyedDropout, ResponseNorm, ScaledTanh
+from alexnet_sweep.model.layers import GroupedLinear, KeyedDropout, ScaledTanh
+from alexnet_sweep.model.norms import ResponseNorm
 from alexnet_sweep.model.plan import plan_layers
 
 PHOTO = ("data.stored_px=256", "data.crop_px=224")

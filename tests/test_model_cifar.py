@@ -16,8 +16,9 @@ from torch.nn import functional as F
 from alexnet_sweep.augment import views_of
 from alexnet_sweep.config import Config, leaves
 from alexnet_sweep.model.build import build_model
-from alexnet_sweep.model.layers import LocallyConnected, ResponseNorm, WithinMapNorm
+from alexnet_sweep.model.layers import LocallyConnected
 from alexnet_sweep.model.measure import measured
+from alexnet_sweep.model.norms import ResponseNorm, WithinMapNorm
 from alexnet_sweep.model.plan import plan_layers
 from alexnet_sweep.optim import build_optimizer, set_learning_rate_factors
 from alexnet_sweep.schedule import Schedule

@@ -9,7 +9,7 @@ import torch
 from alexnet_sweep.augment import central_offset, views_of
 from alexnet_sweep.config import leaves
 from alexnet_sweep.model.build import build_model
-from alexnet_sweep.model.layers import ResponseNorm, WithinMapNorm
+from alexnet_sweep.model.norms import ResponseNorm, WithinMapNorm
 from alexnet_sweep.model.plan import plan_layers
 from alexnet_sweep.optim import build_optimizer
 from conftest import Compose

@@ -1,76 +1,10 @@
-"""The layers that PyTorch lacks or does otherwise: response normalisation, keyed dropout, grouped linear."""
+"""The layers that PyTorch lacks or does otherwise: keyed dropout, grouped linear, unshared convolution."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from alexnet_sweep.streams import stream_seed
-
-
-class ResponseNorm(nn.Module):
-    """Local response normalisation across channels (paper §3.3), always computed in float32.
-
-    b = a / (k + alpha · sum of a² over `size` neighbouring channels) ** beta. The paper prints `alpha` as a
-    factor of the *sum*; the authors' released code, Caffe and `torch.nn.LocalResponseNorm` divide it
-    by `size` first (`alpha_convention="mean"`). With `columns` > 1 the window never reaches from one
-    column's channels into the next one's, as on the original's two GPUs.
-
-    Squares of activations above 255 overflow float16, hence float32 whatever the surrounding precision.
-    """
-
-    def __init__(self, size: int, k: float, alpha: float, beta: float, *, alpha_convention: str, columns: int) -> None:
-        super().__init__()
-        self.size, self.k, self.beta, self.columns = size, k, beta, columns
-        self.alpha = alpha / size if alpha_convention == "mean" else alpha
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """Normalise (batch, channels, height, width)."""
-        batch, channels, height, width = maps.shape
-        with torch.autocast(maps.device.type, enabled=False):
-            columns = maps.float().reshape(batch * self.columns, channels // self.columns, height, width)
-            normalised = columns * self._scale(columns)
-            return normalised.reshape(maps.shape).to(maps.dtype)
-
-    def _scale(self, columns: Tensor) -> Tensor:
-        channels = columns.shape[1]
-        before = self.size // 2
-        squares = F.pad(columns.square(), (0, 0, 0, 0, before, self.size - 1 - before))
-        total = squares[:, :channels]
-        for shift in range(1, self.size):
-            total = total + squares[:, shift : shift + channels]
-        base = self.k + self.alpha * total
-        if self.beta == 0.75:  # the paper's; two roots are several times faster than a power
-            root = base.rsqrt()
-            return root * root.sqrt()
-        return base.pow(-self.beta)
-
-    def extra_repr(self) -> str:
-        return f"size={self.size}, k={self.k}, alpha·sum={self.alpha:g}, beta={self.beta}, columns={self.columns}"
-
-
-class WithinMapNorm(nn.Module):
-    """Response normalisation over the pixels around each one, map by map (released code), in float32.
-
-    b = a / (k + alpha · sum of a² over a size × size window) ** beta; pixels outside count as zeros, and alpha is
-    divided by size² first (`alpha_convention="mean"`). Config 145 has one as a third normaliser, which the paper does
-    not mention, but its ablation removed it with the other two; cuda-convnet's 18 % net for CIFAR-10 has two.
-    """
-
-    def __init__(self, size: int, k: float, alpha: float, beta: float, *, alpha_convention: str) -> None:
-        super().__init__()
-        self.size, self.k, self.beta = size, k, beta
-        self.alpha = alpha / size**2 if alpha_convention == "mean" else alpha
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """Normalise (batch, channels, height, width)."""
-        before, after = self.size // 2, (self.size - 1) // 2
-        with torch.autocast(maps.device.type, enabled=False):
-            squares = F.pad(maps.float().square(), (before, after, before, after))
-            total = F.avg_pool2d(squares, self.size, stride=1, divisor_override=1)
-            return (maps.float() * (self.k + self.alpha * total).pow(-self.beta)).to(maps.dtype)
-
-    def extra_repr(self) -> str:
-        return f"size={self.size}, k={self.k}, alpha·sum={self.alpha:g}, beta={self.beta}"
 
 
 class KeyedDropout(nn.Module):

@@ -6,7 +6,8 @@ Shared by all nets, so that `model/activation` and `model/lrn` mean the same in 
 from torch import nn
 
 from alexnet_sweep.config import Config
-from alexnet_sweep.model.layers import ResponseNorm, ScaledTanh, WithinMapNorm
+from alexnet_sweep.model.layers import ScaledTanh
+from alexnet_sweep.model.norms import ResponseNorm, WithinMapNorm
 from alexnet_sweep.plugins import load
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {

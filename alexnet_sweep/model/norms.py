@@ -1,0 +1,124 @@
+"""Response normalisation (paper §3.3): across channels, and within a map as the released code also has it.
+
+Both divide by a power of a sum of squares. On a CPU the passes over memory are what it costs, not the arithmetic:
+`_AcrossChannels` works through the batch in parts that stay in the cache, and keeps one tensor for the way back.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+CACHED = 200_000  # values of a part of the batch; several such tensors fit a core's second cache
+
+
+class ResponseNorm(nn.Module):
+    """Local response normalisation across channels (paper §3.3), always computed in float32.
+
+    b = a / (k + alpha · sum of a² over `size` neighbouring channels) ** beta. The paper prints `alpha` as a
+    factor of the *sum*; the authors' released code, Caffe and `torch.nn.LocalResponseNorm` divide it
+    by `size` first (`alpha_convention="mean"`). With `columns` > 1 the window never reaches from one
+    column's channels into the next one's, as on the original's two GPUs.
+
+    Squares of activations above 255 overflow float16, hence float32 whatever the surrounding precision.
+    """
+
+    def __init__(self, size: int, k: float, alpha: float, beta: float, *, alpha_convention: str, columns: int) -> None:
+        super().__init__()
+        self.size, self.k, self.beta, self.columns = size, k, beta, columns
+        self.alpha = alpha / size if alpha_convention == "mean" else alpha
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Normalise (batch, channels, height, width)."""
+        batch, channels, height, width = maps.shape
+        with torch.autocast(maps.device.type, enabled=False):
+            columns = maps.float().reshape(batch * self.columns, channels // self.columns, height, width)
+            normalised: Tensor = _AcrossChannels.apply(columns, self.size, self.k, self.alpha, self.beta)
+            return normalised.reshape(maps.shape).to(maps.dtype)
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}, k={self.k}, alpha·sum={self.alpha:g}, beta={self.beta}, columns={self.columns}"
+
+
+class _AcrossChannels(torch.autograd.Function):
+    """b = a · base ** -beta, base = k + alpha · sum of a² over the window; a is (batch, channels, height, width).
+
+    With g the gradient of b, that of a is g · base ** -beta - 2 alpha beta · a · (sum of g · b / base over the channels
+    whose window holds this one).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, size: int, k: float, alpha: float, beta: float) -> Tensor:
+        before = size // 2
+        base, normalised = torch.empty_like(maps), torch.empty_like(maps)
+        for own, base_part, out in zip(*_parts(maps, base, normalised), strict=True):
+            _sum_over_window(own.square(), before, size - 1 - before, base_part)
+            base_part.mul_(alpha).add_(k)
+            torch.mul(own, _power(base_part, beta), out=out)
+        ctx.save_for_backward(maps, base)
+        ctx.size, ctx.alpha, ctx.beta = size, alpha, beta
+        return normalised
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        maps, base = ctx.saved_tensors
+        before = ctx.size // 2
+        found = torch.empty_like(maps)
+        for own, base_part, given, out in zip(*_parts(maps, base, gradient, found), strict=True):
+            direct = given * _power(base_part, ctx.beta)
+            shared = (direct * own).div_(base_part)
+            spread = torch.empty_like(shared)
+            _sum_over_window(shared, ctx.size - 1 - before, before, spread)  # the window seen from the other end
+            torch.addcmul(direct, own, spread, value=-2.0 * ctx.alpha * ctx.beta, out=out)
+        return found, None, None, None, None
+
+
+def _parts(*tensors: Tensor) -> list[tuple[Tensor, ...]]:
+    """Each tensor's parts along the batch: as many images as the cache holds; on a GPU the whole batch."""
+    first = tensors[0]
+    images = max(1, CACHED // max(1, first[0].numel())) if first.device.type == "cpu" and len(first) else len(first)
+    return [torch.split(tensor, max(1, images)) for tensor in tensors]
+
+
+def _power(base: Tensor, beta: float) -> Tensor:
+    if beta == 0.75:  # the paper's; two roots are several times faster than a power
+        root = base.rsqrt()
+        return root.mul_(root.sqrt())
+    return base.pow(-beta)
+
+
+def _sum_over_window(values: Tensor, before: int, after: int, into: Tensor) -> None:
+    """For each channel the sum over itself, `before` channels before and `after` behind it; there are none outside."""
+    into.copy_(values)
+    for shift in range(1, min(before, values.shape[1] - 1) + 1):
+        into[:, shift:] += values[:, :-shift]
+    for shift in range(1, min(after, values.shape[1] - 1) + 1):
+        into[:, :-shift] += values[:, shift:]
+
+
+class WithinMapNorm(nn.Module):
+    """Response normalisation over the pixels around each one, map by map (released code), in float32.
+
+    b = a / (k + alpha · sum of a² over a size × size window) ** beta; pixels outside count as zeros, and alpha is
+    divided by size² first (`alpha_convention="mean"`). Config 145 has one as a third normaliser, which the paper does
+    not mention, but its ablation removed it with the other two; cuda-convnet's 18 % net for CIFAR-10 has two.
+    """
+
+    def __init__(self, size: int, k: float, alpha: float, beta: float, *, alpha_convention: str) -> None:
+        super().__init__()
+        self.size, self.k, self.beta = size, k, beta
+        self.alpha = alpha / size**2 if alpha_convention == "mean" else alpha
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Normalise (batch, channels, height, width)."""
+        before, after = self.size // 2, (self.size - 1) // 2
+        with torch.autocast(maps.device.type, enabled=False):
+            squares = F.pad(maps.float().square(), (before, after, before, after))
+            total = F.avg_pool2d(squares, self.size, stride=1, divisor_override=1)
+            return (maps.float() * (self.k + self.alpha * total).pow(-self.beta)).to(maps.dtype)
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}, k={self.k}, alpha·sum={self.alpha:g}, beta={self.beta}"
