@@ -1,6 +1,7 @@
 """A run that was stopped, in whichever way, ends with the bytes of one that was not."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -81,11 +82,17 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint_to_the_same_bytes(
 ) -> None:
     process = start(tmp_path, "checkpoint.every_minutes=0")  # after every step: a free key, the run is the same
     run = after_a_checkpoint(tmp_path, process)
+    while process.poll() is None and run.read_status().get("step", 0) < 3:
+        time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    assert run.read_status()["state"] == "running" and run.alive_elsewhere() is None
+    status = run.read_status()
+    assert status["state"] == "running" and run.alive_elsewhere() is None
     assert finished(tmp_path) == undisturbed
-    assert "resumed at epoch" in run.log.read_text()
+    ((epoch, step),) = re.findall(r"resumed at epoch (\d+), step (\d+)", run.log.read_text())
+    steps_of_an_epoch = status["steps"] // 8
+    # What was trained since the last checkpoint is trained again, and no more: here one step.
+    assert (int(epoch) - 1) * steps_of_an_epoch + int(step) >= max(1, status["step"] - 1)
 
 
 def test_a_sweep_asked_to_stop_reports_what_is_done_and_starts_nothing_more(tmp_path: Path) -> None:
