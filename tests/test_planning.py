@@ -87,7 +87,11 @@ def test_a_study_of_two_arms_and_two_seeds_comes_to_its_report(
     write()
     assert main("-m", "study=ask.yaml") == 0
     printed = capsys.readouterr()
-    assert "2 arms, 4 of 4 runs done. Baseline: baseline." in printed.out
+    assert (
+        "2 arms, 4 of 4 runs done. Design: one factor at a time. Baseline: baseline. The arms were not tuned"
+        in printed.out
+    )
+    assert "Does normalisation matter?" in printed.out
     assert "study ask: 4 runs: 4 run" in printed.err
     assert Path("reports/ask/README.md").is_file()
     assert [arm["label"] for arm in plan()["arms"]] == ["baseline", "model/lrn=off"]

@@ -91,7 +91,21 @@ def _headline(plan: Mapping[str, Any], results: pd.DataFrame) -> list[str]:
     arms = len(plan["arms"])
     line = f"{arms} arm{'s' if arms != 1 else ''}, {done} of {total} runs done" + (f" ({missing})" if missing else "")
     baseline = next(arm["label"] for arm in plan["arms"] if arm["arm_id"] == plan["baseline"])
-    return [f"{line}. Baseline: {escaped(baseline)}.", ""]
+    asked = [escaped(plan["question"]), ""] if plan.get("question") else []
+    design = "" if plan["design"] == "grid" else f" Design: {plan['design'].replace('_', ' ')}."
+    return [*asked, f"{line}.{design} Baseline: {escaped(baseline)}. {_tuned(plan)}", ""]
+
+
+def _tuned(plan: Mapping[str, Any]) -> str:
+    """Whether each arm had a learning rate, or whatever else, of its own."""
+    tuning = plan.get("tuning")
+    if tuning is None:
+        return "The arms were not tuned: all have the same learning rate and schedule, but for what they switch."
+    chosen = ", ".join(f"{escaped(label)}: {level}" for label, level in tuning["chosen"].items())
+    return (
+        f"Tuned: each arm has its own {escaped(tuning['key'])}, out of {', '.join(tuning['levels'])}, chosen by the "
+        f"lowest error on the held-out part ({chosen})."
+    )
 
 
 def _delta_rows(table: pd.DataFrame, split: str, view: str) -> list[str]:
