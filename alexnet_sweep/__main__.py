@@ -14,6 +14,7 @@ Which part of AlexNet matters, and by how much: Hydra config groups composed int
   python -m alexnet_sweep --cfg job [OVERRIDE…]  show the composed config
   python -m alexnet_sweep.status [STUDY]       a live table of a study, from its files
   python -m alexnet_sweep.report STUDY         rebuild a report from run folders
+  python -m alexnet_sweep.compare A B          what changed between two studies
   python -m alexnet_sweep.clean [STUDY]        what can go; --yes deletes it
   python -m alexnet_sweep.summary [OVERRIDE…]  the composed network, layer by layer
 
@@ -23,6 +24,7 @@ An override picks an option of a group (model/lrn=off) or sets a key (trainer.ep
 """
 VERBS = {
     "clean": "alexnet_sweep.clean",
+    "compare": "alexnet_sweep.compare",
     "plan": "alexnet_sweep.plan",
     "report": "alexnet_sweep.report.__main__",
     "status": "alexnet_sweep.status",

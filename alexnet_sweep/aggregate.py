@@ -1,61 +1,143 @@
-"""Run folders → tidy frame → table of paired deltas. Pure pandas; nothing here trains or imports torch.
+"""Plan and run folders → what is known of each run, and the tidy frame of errors. Nothing here trains or imports torch.
 
-Errors are fractions. A delta is *ablated - baseline*: positive means that removing the part hurt. It is paired
-twice: only seeds that both arms have finished count, and the interval comes from differences on the same images.
+Errors are fractions.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from alexnet_sweep.errors import FolderError
 from alexnet_sweep.store import DONE, RunFolder, study_folder
 
-VIEWS = ("ten", "centre")
-METRICS = {"top1": 1, "top5": 5}  # a label of a higher rank is an error
-NORMAL_95 = 1.959963984540054
+COLUMNS = (
+    *("state", "split", "view", "images", "top1_errors", "top5_errors", "top1_error", "top5_error"),
+    "steps_to_threshold",
+)
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One planned run and what its folder says of it."""
+
+    run_id: str
+    arm_id: str
+    seed: int
+    overrides: tuple[str, ...]
+    state: str  # done, running, failed, interrupted, missing, unreadable
+    result: Mapping[str, Any] | None  # of a run that is done
+    config: Mapping[str, Any] | None  # of a run that is done
+    provenance: Mapping[str, Any]
+    failure: str  # its one-line reason, where it failed
+
+    @property
+    def done(self) -> bool:
+        return self.result is not None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a report of a study is made from."""
+
+    plan: Mapping[str, Any]
+    runs: Path
+    records: tuple[RunRecord, ...]  # in the order of the plan
+
+    @property
+    def baseline(self) -> str:
+        """The arm_id that others are compared with."""
+        return str(self.plan["baseline"])
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Each arm's label by its arm_id, in the order of the plan."""
+        return {arm["arm_id"]: arm["label"] for arm in self.plan["arms"]}
+
+    @property
+    def done(self) -> list[RunRecord]:
+        return [record for record in self.records if record.done]
+
+
+def gather(study: str, runs: str | Path = "runs") -> Evidence:
+    """Read a study's plan and what its runs have left.
+
+    Raises:
+        FolderError: where there is no such study.
+    """
+    plan = study_folder(Path(runs), study).read_plan()
+    return Evidence(plan, Path(runs), tuple(_record(planned, Path(runs)) for planned in plan["runs"]))
+
+
+def _record(planned: Mapping[str, Any], runs: Path) -> RunRecord:
+    folder = RunFolder(runs / planned["run_id"])
+    result, state = None, "unreadable"
+    try:
+        result = folder.read_result()
+        state = DONE if result is not None else str(folder.read_status().get("state", "missing"))
+    except FolderError:
+        pass
+    done = result is not None
+    return RunRecord(
+        planned["run_id"],
+        planned["arm_id"],
+        int(planned["seed"]),
+        tuple(planned["overrides"]),
+        state,
+        result,
+        folder.read_config() if done else None,
+        folder.read_provenance() if done else {},
+        "" if done else str(folder.read_status().get("reason") or ""),
+    )
 
 
 def load_results(study: str, runs: str | Path = "runs") -> pd.DataFrame:
     """The tidy frame of a study: a row for each planned run, split and view.
 
     Columns: study, arm_id, arm (its label), baseline (bool), the swept factors by their keys, seed, run_id, state,
-    split (test, heldout), view (ten, centre), images, top1_errors and top5_errors (counts), top1_error and
-    top5_error (fractions; missing with five classes or fewer). A run that is not done has one row without figures.
+    split (test, heldout, train), view (ten, centre), images, top1_errors and top5_errors (counts), top1_error and
+    top5_error (fractions; missing with five classes or fewer), steps_to_threshold (training steps until the error as
+    trained reached trainer.threshold_train_error; missing where it never did). Split train holds the training images
+    that were evaluated without augmentation after the last epoch, in the centre view. A run that is not done has one
+    row without figures.
 
     Raises:
         FolderError: where there is no such study.
     """
-    plan = study_folder(Path(runs), study).read_plan()
+    return results_of(gather(study, runs))
+
+
+def results_of(evidence: Evidence) -> pd.DataFrame:
+    """As `load_results`, from what has been gathered."""
+    plan = evidence.plan
     arms = {arm["arm_id"]: arm for arm in plan["arms"]}
     rows: list[dict[str, Any]] = []
-    for planned in plan["runs"]:
-        arm = arms[planned["arm_id"]]
+    for record in evidence.records:
+        arm = arms[record.arm_id]
         head = {
             "study": plan["name"],
-            "arm_id": arm["arm_id"],
+            "arm_id": record.arm_id,
             "arm": arm["label"],
-            "baseline": arm["arm_id"] == plan["baseline"],
+            "baseline": record.arm_id == plan["baseline"],
             **arm["levels"],
-            "seed": planned["seed"],
-            "run_id": planned["run_id"],
+            "seed": record.seed,
+            "run_id": record.run_id,
         }
-        rows.extend(head | tail for tail in _figures(RunFolder(Path(runs) / planned["run_id"])))
-    return pd.DataFrame(rows)
+        rows.extend(head | tail for tail in _figures(record))
+    frame = pd.DataFrame(rows)
+    for column in COLUMNS:
+        if column not in frame:
+            frame[column] = None
+    return frame[[*(column for column in frame if column not in COLUMNS), *COLUMNS]]
 
 
-def _figures(folder: RunFolder) -> list[dict[str, Any]]:
-    try:
-        result = folder.read_result()
-    except FolderError:
-        return [{"state": "unreadable"}]
-    if result is None:
-        return [{"state": folder.read_status().get("state", "missing")}]
-    return [
+def _figures(record: RunRecord) -> list[dict[str, Any]]:
+    if record.result is None:
+        return [{"state": record.state}]
+    steps = record.result.get("steps_to_threshold")
+    rows = [
         {
             "state": DONE,
             "split": split,
@@ -65,118 +147,35 @@ def _figures(folder: RunFolder) -> list[dict[str, Any]]:
             "top5_errors": counts["top5"],
             "top1_error": counts["top1_error"],
             "top5_error": counts["top5_error"],
+            "steps_to_threshold": steps,
         }
-        for split, views in result["errors"].items()
+        for split, views in record.result["errors"].items()
         for view, counts in views.items()
     ]
+    last = record.result.get("last_epoch", {})
+    if last.get("clean_train_images"):
+        rows.append(_trained(last) | {"steps_to_threshold": steps})
+    return rows
 
 
-def load_ranks(results: pd.DataFrame, runs: str | Path = "runs") -> pd.DataFrame:
-    """Ranks of the labels, a row for each evaluated image of each finished run.
-
-    Columns: arm_id, seed, split, image, centre, ten.
-
-    Raises:
-        FolderError: where the predictions of a finished run cannot be read.
-    """
-    frames = []
-    done = results[results["state"] == DONE].drop_duplicates("run_id")
-    for run in done.itertuples():
-        table = RunFolder(Path(runs) / str(run.run_id)).read_predictions(["split", "image", "centre_rank", "ten_rank"])
-        frame = table.to_pandas().rename(columns={"centre_rank": "centre", "ten_rank": "ten"})
-        frames.append(frame.assign(arm_id=run.arm_id, seed=run.seed))
-    columns = ["arm_id", "seed", "split", "image", "centre", "ten"]
-    return pd.concat(frames)[columns] if frames else pd.DataFrame(columns=columns)
+def _trained(last: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of the training images that were evaluated without augmentation."""
+    images, row = int(last["clean_train_images"]), {"state": DONE, "split": "train", "view": "centre"}
+    figures: dict[str, Any] = {"images": images}
+    for metric in ("top1", "top5"):
+        error = last[f"clean_train_{metric}_error"]
+        figures[f"{metric}_errors"] = None if error is None else round(error * images)
+        figures[f"{metric}_error"] = error
+    return row | figures
 
 
-def arm_table(results: pd.DataFrame, ranks: pd.DataFrame) -> pd.DataFrame:
-    """One row for each arm, split, view and metric, in the order of the plan.
-
-    Columns: arm, arm_id, baseline, split, view, metric, seeds (finished), images, error (mean over seeds),
-    paired_seeds, delta, low, high, note. The last five compare with the baseline over the seeds that both have;
-    the interval (see `delta_interval`) covers the test images only. Missing where there is nothing to compare, and
-    where the two arms were not evaluated on the same images, as the note says.
-    """
-    done = results[results["state"] == DONE]
-    arms = results.drop_duplicates("arm_id")[["arm_id", "arm", "baseline"]]
-    rows: list[dict[str, Any]] = []
-    for split in done["split"].unique():
-        for view in VIEWS:
-            wrong = _ranks_by_image(ranks, split, view)
-            chosen = done[(done["split"] == split) & (done["view"] == view)]
-            for metric, limit in METRICS.items():
-                if chosen[f"{metric}_error"].isna().all():
-                    continue  # five classes or fewer: there is no top-5 error
-                for arm in arms.itertuples():
-                    row = {"arm": arm.arm, "arm_id": arm.arm_id, "baseline": bool(arm.baseline)}
-                    row |= {"split": split, "view": view, "metric": metric}
-                    row |= _compared(chosen, wrong, arms, str(arm.arm_id), metric, limit)
-                    rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _ranks_by_image(ranks: pd.DataFrame, split: str, view: str) -> pd.DataFrame:
-    """Images down, (arm_id, seed) across."""
-    part = ranks[ranks["split"] == split]
-    return part.pivot(index="image", columns=["arm_id", "seed"], values=view)
-
-
-def _compared(
-    chosen: pd.DataFrame,
-    by_image: pd.DataFrame,
-    arms: pd.DataFrame,
-    arm_id: str,
-    metric: str,
-    limit: int,
-) -> dict[str, Any]:
-    own = chosen[chosen["arm_id"] == arm_id].set_index("seed")[f"{metric}_error"].astype(float)
-    baseline = str(arms.loc[arms["baseline"], "arm_id"].iloc[0])
-    base = chosen[chosen["arm_id"] == baseline].set_index("seed")[f"{metric}_error"].astype(float)
-    seeds = own.index.intersection(base.index)
-    mine = by_image[[(arm_id, seed) for seed in own.index]].dropna()
-    row: dict[str, Any] = {
-        "seeds": len(own),
-        "images": len(mine),
-        "error": own.mean() if len(own) else np.nan,
-        "paired_seeds": 0,
-        "delta": np.nan,
-        "low": np.nan,
-        "high": np.nan,
-        "note": "",
-    }
-    if arm_id == baseline or len(seeds) == 0:
-        return row
-    theirs = by_image[[(baseline, seed) for seed in seeds]].dropna()
-    if not mine.index.equals(theirs.index):
-        return row | {"note": "other images"}
-    by_image = by_image.loc[mine.index]
-    differences = np.mean(
-        [
-            (by_image[arm_id, seed] > limit).to_numpy(float) - (by_image[baseline, seed] > limit).to_numpy(float)
-            for seed in seeds
-        ],
-        axis=0,
-    )
-    delta = float((own[seeds] - base[seeds]).mean())
-    low, high = delta_interval(differences)
-    return row | {"paired_seeds": len(seeds), "delta": delta, "low": low, "high": high}
-
-
-def delta_interval(differences: NDArray[np.float64]) -> tuple[float, float]:
-    """A 95 % interval for the mean difference between two arms, over the choice of test images.
-
-    `differences` (images,) are each image's error of the arm less that of the baseline, averaged over paired
-    seeds. One pseudo-image counts half for and half against (Agresti & Min 2005 for paired proportions), so that
-    few disagreements do not make it too narrow. It says nothing about other seeds.
-    """
-    count = len(differences) + 2
-    centre = differences.sum() / count
-    variance = (np.square(differences).sum() + 1.0) / count - centre**2
-    half = NORMAL_95 * np.sqrt(variance / count)
-    return float(centre - half), float(centre + half)
-
-
-def provenance_facts(results: pd.DataFrame, runs: str | Path) -> list[Mapping[str, Any]]:
-    """Provenance of every finished run, in the order of the plan."""
-    done = results[results["state"] == DONE].drop_duplicates("run_id")
-    return [RunFolder(Path(runs) / str(run)).read_provenance() for run in done["run_id"]]
+def one_value(records: Sequence[RunRecord], *path: str) -> list[Any]:
+    """The different values of a key of the results, in the order of the runs."""
+    found = []
+    for record in records:
+        value: Any = record.result
+        for key in path:
+            value = value[key]
+        if value not in found:
+            found.append(value)
+    return found

@@ -265,7 +265,7 @@ class DataConfig:
 
     custom: Custom = None  # called with nothing; gives content_id() and open(scratch), see data.source.CustomData
     name: str = MISSING
-    source: str = choice("digits", "datasets", "custom")
+    source: str = choice("digits", "synthetic", "datasets", "custom")
     path: str | None = MISSING  # local folder; when null, the hub name
     hub: str | None = MISSING
     hub_config: str | None = MISSING
@@ -329,6 +329,11 @@ class SweepConfig:
 
 
 @dataclass
+class ReportConfig:
+    allow_mixed: bool = MISSING  # compare runs that differ in what no factor switches: data, length, schedule, sources
+
+
+@dataclass
 class PathsConfig:
     runs: str = MISSING
     reports: str = MISSING
@@ -352,6 +357,7 @@ class Config:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
 
 

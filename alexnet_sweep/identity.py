@@ -20,6 +20,7 @@ from alexnet_sweep.plugins import sources, targets
 
 FREE_KEYS = (
     "sweep",  # how a sweep is carried out
+    "report",  # what a report shows
     "paths",  # where things lie
     "checkpoint",  # how often a run is saved, and what is kept of it
     "trainer.progress",  # what is shown
@@ -42,6 +43,7 @@ TRAINING_SOURCES = (
     "data/pack.py",
     "data/source.py",
     "data/splits.py",
+    "data/synthetic.py",
     "job.py",
     "launching.py",
     "metrics.py",

@@ -32,6 +32,8 @@ from alexnet_sweep.stopping import Stop, stop_on_signal
 from alexnet_sweep.store import Claim, RunFolder, note_trained, run_to_start_from, trained_as
 from alexnet_sweep.transfer import start_from
 
+CARRIED_OUT = ("study", "sweep", "report")  # not the run's: it is the same run however it was started
+
 
 class TrainingDiverged(Exception):
     """The training loss is no longer a finite number."""
@@ -111,8 +113,7 @@ def _run(
         claim.beat(packed=done, to_pack=total)
 
     job = assemble(config, device, progress)
-    # How a sweep is carried out is not the run's: it is the same run however it was started.
-    folder.write_config({key: value for key, value in plain(config).items() if key not in ("study", "sweep")})
+    folder.write_config({key: value for key, value in plain(config).items() if key not in CARRIED_OUT})
     parameters = sum(value.numel() for value in job.trainer.net.parameters())
     logger.info(
         "{}: {:,} parameters, {:,} training images in {} classes, {}, {}",

@@ -177,6 +177,7 @@ def plan_study(
         "order": file.order,
         "extra": list(extra),
         "claims": dict(file.claims),
+        "text": file.text,
     }
     if file.tuning is not None:
         levels = [level.split("=", 1)[1] for level in file.tuning.levels]

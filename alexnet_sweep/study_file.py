@@ -21,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from alexnet_sweep.claims import comparisons
 from alexnet_sweep.designs import Cell, Factor, Level, baseline, cells
 from alexnet_sweep.errors import ConfigError, nearest
 from alexnet_sweep.groups import options
@@ -67,6 +68,7 @@ class StudyFile:
     seeds: tuple[int, ...]
     tuning: Tuning | None
     claims: Mapping[str, str]
+    text: str = ""  # of the file, as it is
 
     @property
     def name(self) -> str:
@@ -144,17 +146,21 @@ def read_study(path: Path) -> StudyFile:
         ConfigError: one line: file, key, what was found, what is allowed.
     """
     try:
-        return _read(path, _parsed(path))
+        text = _content(path)
+        return dataclasses.replace(_read(path, _parsed(text)), text=text)
     except ConfigError as error:
         message = str(error)
         raise ConfigError(message if message.startswith(str(path)) else f"{path}: {message}") from error
 
 
-def _parsed(path: Path) -> dict[str, Any]:
+def _content(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot be read ({error})") from error
+
+
+def _parsed(text: str) -> dict[str, Any]:
     try:
         values = yaml.load(text, _StrictLoader)  # a SafeLoader of ours
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
@@ -198,6 +204,8 @@ def _read(path: Path, values: dict[str, Any]) -> StudyFile:
             )
         if not isinstance(claim, str):
             raise ConfigError(f"claims: {label}: {_shown(claim)}; allowed: the id of a claim, as P03")
+        if claim not in comparisons():
+            raise ConfigError(f"claims: {label}: {claim}: no such claim. Have: {', '.join(comparisons())}")
     return dataclasses.replace(study, claims=claims)
 
 

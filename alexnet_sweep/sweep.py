@@ -15,7 +15,6 @@ from alexnet_sweep.errors import Interrupted, RunsFailed
 from alexnet_sweep.identity import source_hash, training_id
 from alexnet_sweep.ledger import TO_TRAIN, Action, Decision, decide_all, summary
 from alexnet_sweep.planning import Asked, Planner, chosen_levels
-from alexnet_sweep.report import write_report
 from alexnet_sweep.store import RunFolder, study_folder
 from alexnet_sweep.study import Compose, PlannedRun, Study
 from alexnet_sweep.study_file import BASELINE
@@ -62,7 +61,11 @@ def _carried_out(study: Study, planner: Planner, launch: Launch) -> list[Any]:
     decisions = decide_all(study.runs, runs, settings, source_hash)
     for run in _to_train(study, decisions):
         planner.facts.pack(run.config)
-    plan = study.as_plan() | {"command": command(), "source_hash": source_hash(planner.settings)}
+    plan = study.as_plan() | {
+        "command": command(),
+        "source_hash": source_hash(planner.settings),
+        "allow_mixed": planner.settings.report.allow_mixed,
+    }
     study_folder(runs, study.name).write_plan(plan)
     logger.info("study {}: {}", study.name, summary(decisions))
     returns: list[Any] = []
@@ -112,6 +115,8 @@ def _batches(wanted: Sequence[PlannedRun], planner: Planner, on_failure: str) ->
 
 
 def _report(study: Study, planner: Planner) -> None:
+    from alexnet_sweep.report.write import write_report  # and matplotlib with it: only once there is something to draw
+
     report = write_report(study.name, planner.runs, planner.reports)
     show(report.text)
     logger.info("report: {}", report.path)

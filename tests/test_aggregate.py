@@ -1,5 +1,6 @@
-"""Deltas derived by hand from runs made by hand."""
+"""What is read of run folders made by hand."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from alexnet_sweep.aggregate import arm_table, delta_interval, load_ranks, load_results
+from alexnet_sweep.aggregate import gather, load_results, one_value
 from alexnet_sweep.store import RunFolder, study_folder
 
 # Ranks of the labels of four test images, ten views; the centre view gets every rank plus one.
@@ -91,11 +90,6 @@ def runs(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def table_of(runs: Path) -> Any:
-    results = load_results("hand", runs)
-    return arm_table(results, load_ranks(results, runs)).set_index(["arm_id", "split", "view", "metric"])
-
-
 def test_the_tidy_frame_has_a_row_for_each_run_split_and_view(runs: Path) -> None:
     frame = load_results("hand", runs)
     assert len(frame) == 4 * 1 * 2
@@ -105,74 +99,43 @@ def test_the_tidy_frame_has_a_row_for_each_run_split_and_view(runs: Path) -> Non
     assert (row["top1_error"], row["top5_error"]) == (0.75, 0.25)
 
 
-def test_deltas_and_intervals_are_those_worked_out_by_hand(runs: Path) -> None:
-    table = table_of(runs)
-    base, off = table.loc[("base", "test", "ten", "top1")], table.loc[("off", "test", "ten", "top1")]
-    assert base["error"] == pytest.approx((1 / 4 + 2 / 4) / 2)
-    assert off["error"] == pytest.approx((3 / 4 + 2 / 4) / 2)
-    # seed 0: 3/4 - 1/4 = 1/2; seed 1: 0; mean 1/4
-    assert off["delta"] == pytest.approx(0.25)
-    # images: (0+0)/2, (1+0)/2, (1+0)/2, (0+0)/2; sum 1, squares 1/2; with two pseudo-images n = 6:
-    # centre 1/6, variance (1/2 + 1)/6 - 1/36 = 8/36, standard error sqrt(8/36/6)
-    half = 1.959963984540054 * math.sqrt(8 / 36 / 6)
-    assert (off["low"], off["high"]) == (pytest.approx(1 / 6 - half), pytest.approx(1 / 6 + half))
-    # top-5: seed 0: 1/4 - 0; seed 1: 1/4 - 1/4; mean 1/8
-    assert table.loc[("off", "test", "ten", "top5")]["delta"] == pytest.approx(0.125)
-
-
-def test_the_baseline_has_no_delta(runs: Path) -> None:
-    assert table_of(runs).loc["base"]["delta"].isna().all()
-
-
-def test_only_seeds_that_both_arms_finished_are_compared(tmp_path: Path) -> None:
-    make_study(tmp_path, dict(RANKS) | {("base", 0): None})
-    off = table_of(tmp_path).loc[("off", "test", "ten", "top1")]
-    assert off["seeds"] == 2 and off["paired_seeds"] == 1
-    assert off["delta"] == 0.0
-
-
-def test_an_arm_without_a_finished_partner_has_no_delta(tmp_path: Path) -> None:
-    make_study(tmp_path, {("base", 0): None, ("off", 0): [1, 2, 1, 1]})
-    off = table_of(tmp_path).loc[("off", "test", "ten", "top1")]
-    assert off["error"] == 0.25 and math.isnan(off["delta"])
-
-
 def test_missing_runs_stay_in_the_frame(tmp_path: Path) -> None:
     make_study(tmp_path, dict(RANKS) | {("off", 1): None})
     frame = load_results("hand", tmp_path)
     assert list(frame.drop_duplicates("run_id")["state"]) == ["done", "done", "done", "missing"]
 
 
-def test_there_is_no_top5_with_five_classes_or_fewer(tmp_path: Path) -> None:
-    make_study(tmp_path, dict(RANKS), classes=5)
-    assert set(table_of(tmp_path).reset_index()["metric"]) == {"top1"}
+def test_a_run_has_the_reason_of_its_failure(tmp_path: Path) -> None:
+    make_study(tmp_path, dict(RANKS) | {("off", 1): None})
+    failed = RunFolder(tmp_path / f"{3:012x}")
+    with pytest.raises(ValueError), failed.claimed(1):
+        raise ValueError("too\nmuch")
+    records = gather("hand", tmp_path).records
+    assert [record.state for record in records] == ["done", "done", "done", "failed"]
+    assert records[3].failure == "ValueError: too much" and records[0].failure == ""
 
 
-def test_arms_evaluated_on_other_images_are_not_compared(tmp_path: Path) -> None:
-    make_study(tmp_path, {("base", 0): [1, 2, 1, 1], ("off", 0): [1, 2, 2, 1]})
-    make_run(RunFolder(tmp_path / f"{1:012x}"), [1, 2, 2, 1], names="photo")
-    off = table_of(tmp_path).loc[("off", "test", "ten", "top1")]
-    assert (off["error"], off["images"], off["note"]) == (0.5, 4, "other images")
-    assert math.isnan(off["delta"]) and math.isnan(off["low"])
+def test_a_result_that_cannot_be_read_is_told_of_and_not_counted(tmp_path: Path) -> None:
+    make_study(tmp_path, dict(RANKS))
+    RunFolder(tmp_path / f"{0:012x}").result.write_text("{")
+    evidence = gather("hand", tmp_path)
+    assert evidence.records[0].state == "unreadable" and len(evidence.done) == 3
 
 
-@given(st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=1, max_size=200))
-def test_an_interval_contains_its_shrunk_centre_and_mirrors_with_the_sign(values: list[float]) -> None:
-    differences = np.array(values)
-    low, high = delta_interval(differences)
-    assert low < differences.sum() / (len(values) + 2) < high
-    assert delta_interval(-differences) == pytest.approx((-high, -low))
+def test_the_training_images_evaluated_cleanly_are_a_split_of_the_frame(tmp_path: Path) -> None:
+    make_study(tmp_path, dict(RANKS))
+    folder = RunFolder(tmp_path / f"{0:012x}")
+    last = {"clean_train_images": 40, "clean_train_top1_error": 0.125, "clean_train_top5_error": None}
+    result = json.loads(folder.result.read_text()) | {"last_epoch": last, "steps_to_threshold": 7}
+    folder.result.write_text(json.dumps(result))
+    frame = load_results("hand", tmp_path)
+    (row,) = frame[frame["split"] == "train"].to_dict("records")
+    assert (row["run_id"], row["view"], row["images"], row["top1_errors"]) == (f"{0:012x}", "centre", 40, 5)
+    assert row["top1_error"] == 0.125 and math.isnan(row["top5_error"])
+    assert set(frame.loc[frame["run_id"] == f"{0:012x}", "steps_to_threshold"]) == {7}
 
 
-def test_an_arm_compared_with_its_own_answers_has_delta_zero(tmp_path: Path) -> None:
-    make_study(tmp_path, {("base", 0): [1, 2, 3, 1], ("off", 0): [1, 2, 3, 1]})
-    row = table_of(tmp_path).loc[("off", "test", "ten", "top1")]
-    assert row["delta"] == 0.0 and row["low"] < 0.0 < row["high"]
-
-
-def test_the_interval_covers_as_often_as_it_claims() -> None:
-    # 300 test images, 8 % of them right in one arm only, 5 % in the other only: the true delta is 3 points.
-    rng = np.random.default_rng(0)
-    draws = rng.choice([1.0, -1.0, 0.0], p=[0.08, 0.05, 0.87], size=(4000, 300))
-    covered = np.mean([low <= 0.03 <= high for low, high in map(delta_interval, draws)])
-    assert 0.93 <= covered <= 0.97
+def test_values_of_the_results_are_listed_once_in_their_order(tmp_path: Path) -> None:
+    make_study(tmp_path, dict(RANKS))
+    make_run(RunFolder(tmp_path / f"{1:012x}"), [1, 1, 2, 6], classes=7)
+    assert one_value(gather("hand", tmp_path).records, "data", "classes") == [10, 7]

@@ -11,8 +11,8 @@ PACKAGE = Path(__file__).parents[1] / "alexnet_sweep"
 
 # A module may import modules of lower layers, and its neighbours only where `ALLOWED_BESIDE` says so.
 LAYERS = [
-    {"errors", "groups", "machine", "speed", "streams", "terminal", "wording"},
-    {"config", "files", "designs", "launching", "model.layer", "model.measure"},
+    {"claims", "doubt", "errors", "groups", "machine", "report.document", "speed", "streams", "terminal", "wording"},
+    {"config", "files", "designs", "launching", "model.layer", "model.measure", "report.latex", "report.markdown"},
     {"checks", "plugins", "study_file"},
     {
         "identity",
@@ -24,20 +24,24 @@ LAYERS = [
         "model.layers",
         "model.norms",
         "data.splits",
+        "data.synthetic",
         "data.decode",
     },
     {"store", "study", "backend", "stopping", "optim", "model.plan", "model.order", "data.source", "mistakes"},
     {"data.pack", "model.alexnet", "model.cifar", "model.init", "ledger", "aggregate", "transfer", "progress"},
-    {"cleaner", "data.batches", "estimate", "precheck", "report", "report.markdown", "model.build"},
-    {"train", "predict", "planning"},
-    {"checkpoint", "assemble", "narrate"},
-    {"outcome", "probe"},
-    {"forecast", "job", "sweep"},
+    {"answers", "cleaner", "comparable", "data.batches", "estimate", "precheck", "verdicts", "model.build"},
+    {"effects", "report", "report.figures", "report.flips", "report.numbers", "train", "predict", "planning"},
+    {"checkpoint", "assemble", "interactions", "narrate", "report.html"},
+    {"findings", "outcome", "probe"},
+    {"comparison", "forecast", "job", "report.board", "report.drawings", "report.beside_paper", "report.differences"},
+    {"report.sections"},
+    {"report.write"},
+    {"sweep"},
     {"cli", "report.__main__"},
     {"composing"},
-    {"__main__", "clean", "plan", "status", "summary", "hydra_plugins.ablation_sweeper"},
+    {"__main__", "clean", "compare", "plan", "status", "summary", "hydra_plugins.ablation_sweeper"},
 ]
-ALLOWED_BESIDE = {("report", "report.markdown")}
+ALLOWED_BESIDE: set[tuple[str, str]] = set()
 TORCH_FREE = [
     "cli",
     "sweep",
@@ -48,6 +52,8 @@ TORCH_FREE = [
     "errors",
     "aggregate",
     "report",
+    "report.write",
+    "compare",
     "report.__main__",
     "summary",
     "status",

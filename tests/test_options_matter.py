@@ -209,8 +209,10 @@ def test_every_eval_option_changes_the_averaged_answers(micro: Compose) -> None:
 
 def test_the_data_options_open_different_data(micro: Compose, photos: Path, tmp_path: Path) -> None:
     digits = describe(micro().data, tmp_path)
+    drawn = describe(micro("data=synthetic").data, tmp_path)
     folder = describe(micro("data=folder", f"data.path={photos}").data, tmp_path)
-    assert digits.fingerprint != folder.fingerprint
+    assert len({digits.fingerprint, drawn.fingerprint, folder.fingerprint}) == 3
+    assert drawn.class_names[4:6] == ["red 10", "blue 2"] and drawn.counts == {"train": 1600, "test": 2000}
     assert folder.class_names == ["blue", "green", "red"] and folder.stored_px == 256
 
 

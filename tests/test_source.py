@@ -8,7 +8,7 @@ import yaml
 from PIL import Image
 
 from alexnet_sweep.config import DataConfig
-from alexnet_sweep.data import source
+from alexnet_sweep.data import source, synthetic
 from alexnet_sweep.data.pack import fingerprint
 from alexnet_sweep.data.source import content_id, open_source
 from alexnet_sweep.errors import DataError
@@ -88,6 +88,18 @@ def test_digits_have_unique_ids(micro, opened):
 def test_digits_are_read_as_rgb(micro, opened):
     images = opened(micro().data).test.read(358, 360)
     assert [(image.mode, image.size) for image in images] == [("RGB", (8, 8))] * 2
+
+
+# --- drawn pictures ---
+
+
+def test_drawn_pictures_have_unique_ids_and_are_read_in_their_order(micro, opened):
+    drawn = opened(micro("data=synthetic").data)
+    assert (len(drawn.train.labels), len(drawn.test.labels)) == (1600, 2000)
+    assert len({*drawn.train.ids, *drawn.test.ids}) == 3600
+    pixels = synthetic.draw("test").pixels
+    read = drawn.test.read(1998, 2000)
+    assert all(np.array_equal(np.asarray(image), pixels[1998 + row]) for row, image in enumerate(read))
 
 
 # --- folders of images ---
@@ -382,9 +394,16 @@ def test_a_test_folder_of_a_class_that_is_never_trained_is_refused(photos, refus
     assert "different classes" in line and "green" in line
 
 
-def test_digits_refuse_a_path(micro, photos, refusal):
-    line = refusal(micro(f"data.path={photos}").data)
-    assert line.startswith(f"data.path={photos}: data=digits is embedded") and "data=folder" in line
+@pytest.mark.parametrize("name", ["digits", "synthetic"])
+def test_embedded_data_refuses_a_path(micro, photos, refusal, name):
+    line = refusal(micro(f"data={name}", f"data.path={photos}").data)
+    assert line.startswith(f"data.path={photos}: data={name} is embedded") and "data=folder" in line
+
+
+@pytest.mark.parametrize("name", ["digits", "synthetic"])
+def test_embedded_data_refuses_a_test_fraction(micro, refusal, name):
+    line = refusal(micro(f"data={name}", "data.test_fraction=0.5").data)
+    assert line.startswith(f"data.test_fraction=0.5: data={name} has a test set of its own")
 
 
 def test_a_folder_without_a_path_is_refused(micro, refusal):
@@ -504,6 +523,13 @@ def test_a_key_that_changes_the_store_changes_the_fingerprint(photos, change):
 )
 def test_a_key_that_leaves_the_store_alone_leaves_the_fingerprint(photos, change):
     assert fingerprint(folder(photos, **change)) == fingerprint(folder(photos))
+
+
+def test_drawn_pictures_are_known_by_what_draws_them(micro, monkeypatch):
+    before = fingerprint(micro("data=synthetic").data)
+    assert before != fingerprint(micro("data=synthetic", "data.stored_px=40").data)
+    monkeypatch.setattr(synthetic, "SEED", 1)
+    assert before != fingerprint(micro("data=synthetic").data)
 
 
 def test_a_hub_data_set_is_known_by_its_commit(micro):

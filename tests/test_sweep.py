@@ -12,10 +12,17 @@ import pytest
 import yaml
 
 import alexnet_sweep
+from alexnet_sweep import sweep
 from alexnet_sweep.store import DEAD_AFTER_SECONDS, RunFolder
 from conftest import Main
 
 SMALL = ("model.width=0.05", "trainer.epochs=2", "trainer.cpu_threads=1", "eval.clean_train_images=64")
+
+
+def contents_of(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 GRID = ("-m", "model/lrn=on,off", "seed=0,1", *SMALL)
 SAME_BYTES = ("config.yaml", "metrics.csv", "predictions.parquet", "result.json", "weights.safetensors")
 
@@ -41,12 +48,12 @@ def test_a_sweep_leaves_runs_a_plan_and_a_report_and_trains_nothing_twice(
     (study,) = Path("runs/_studies").iterdir()
     assert study.name.startswith("lrn-") and len(study.name) == len("lrn-") + 8
     before, logs = contents(), logged()
-    reports = {path.name: path.read_bytes() for path in Path("reports", study.name).iterdir()}
+    reports = contents_of(Path("reports", study.name))
 
     assert main(*GRID) == 0
     assert contents() == before and logged() == logs
     assert capsys.readouterr().out == first
-    assert reports == {path.name: path.read_bytes() for path in Path("reports", study.name).iterdir()}
+    assert reports == contents_of(Path("reports", study.name))
 
 
 def test_an_equivalent_spelling_of_an_arm_trains_nothing(main: Main) -> None:
@@ -87,7 +94,7 @@ def test_load_results_gives_the_tidy_frame(main: Main) -> None:
     (study,) = Path("runs/_studies").iterdir()
     frame = alexnet_sweep.load_results(study.name)
     assert set(frame["model/lrn"]) == {"on", "off"} and set(frame["seed"]) == {0, 1}
-    assert len(frame) == 4 * 2 * 2  # runs × splits × views
+    assert len(frame) == 4 * (2 * 2 + 1)  # runs × (splits × views, and the training images in the centre view)
 
 
 def test_the_same_run_gives_the_same_bytes_alone_and_in_another_process(main: Main, tmp_path: Path) -> None:
@@ -157,15 +164,18 @@ def test_an_unreadable_image_stops_a_sweep_before_its_first_run(
 
 
 def test_a_run_that_goes_on_elsewhere_is_waited_for_and_taken_over_when_it_dies(
-    main: Main, capsys: pytest.CaptureFixture[str]
+    main: Main, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main("-m", "seed=0,1", *SMALL) == 0
     busy = folders()[0]
     busy.result.unlink()
-    status = json.loads(busy.status.read_text())
-    nearly_dead = {"state": "running", "host": "another-host", "process": 42}
-    nearly_dead["heartbeat"] = time.time() - DEAD_AFTER_SECONDS + 2
-    busy.status.write_text(json.dumps(status | nearly_dead))
+    alive = json.loads(busy.status.read_text()) | {"state": "running", "host": "another-host", "process": 42}
+
+    def heartbeat(seconds_ago: float) -> None:
+        busy.status.write_text(json.dumps(alive | {"heartbeat": time.time() - seconds_ago}))
+
+    heartbeat(0)
+    monkeypatch.setattr(sweep.time, "sleep", lambda _: heartbeat(DEAD_AFTER_SECONDS + 1))  # it dies while we wait
     capsys.readouterr()
     assert main("-m", "seed=0,1", *SMALL) == 0
     printed = capsys.readouterr()

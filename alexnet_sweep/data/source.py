@@ -1,4 +1,4 @@
-"""Where images come from: the embedded digits, or Hugging Face `datasets` (hub name or local folder).
+"""Where images come from: embedded digits or drawn pictures, or Hugging Face `datasets` (hub name or local folder).
 
 A source is opened without decoding a single image, so that class names, counts and mistakes are known
 at once; `Split.read` decodes images later. Nothing here imports torch.
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from alexnet_sweep.config import DataConfig
+from alexnet_sweep.data import synthetic
 from alexnet_sweep.data.decode import decode
 from alexnet_sweep.data.splits import hold_out
 from alexnet_sweep.errors import DataError, nearest
@@ -31,6 +32,7 @@ IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".parquet", ".arrow")
 )
 LIKELY_CLASSES = 1000  # numbered labels may reach this far in however few rows
+EMBEDDED = ("digits", "synthetic")  # sources that read nothing of the user's
 DIGITS_TEST = 360  # the last images come from other writers than the first
 WHOLE_BYTES = 64 << 20  # a folder up to this size is hashed whole
 SAMPLED_FILES = 256
@@ -78,7 +80,9 @@ def open_source(data: DataConfig, scratch: Path) -> Source:
     """
     if data.custom is not None:
         return _asked(data.custom, lambda own: own.open(scratch))
-    return _digits() if data.source == "digits" else _from_datasets(data, scratch)
+    if data.source == "digits":
+        return _digits()
+    return _synthetic() if data.source == "synthetic" else _from_datasets(data, scratch)
 
 
 def _asked(custom: dict[str, Any], ask: Callable[[CustomData], Answer]) -> Answer:
@@ -106,7 +110,7 @@ def content_id(data: DataConfig) -> str:
     """
     if data.custom is not None:
         return f"custom:{json.dumps(data.custom, sort_keys=True)}:{_asked(data.custom, lambda own: own.content_id())}"
-    if data.source == "digits":
+    if data.source in EMBEDDED:
         if data.test_fraction is not None:
             raise DataError(
                 f"data.test_fraction={data.test_fraction:g}: data={data.name} has a test set of its own; leave it out"
@@ -116,6 +120,8 @@ def content_id(data: DataConfig) -> str:
                 f"data.path={data.path}: data={data.name} is embedded and reads no path; choose data=folder (or "
                 "data=cifar10) for images of your own"
             )
+        if data.source == "synthetic":
+            return synthetic.content_id()
         return _hash_files([_digits_file()], _digits_file().parent)
     if data.path is None:
         if data.hub is None:
@@ -206,6 +212,18 @@ def _digits() -> Source:
 
     names = [str(name) for name in bunch.target_names]
     return Source(names, part(slice(0, -DIGITS_TEST)), part(slice(-DIGITS_TEST, None)))
+
+
+def _synthetic() -> Source:
+    def part(name: str) -> Split:
+        drawn = synthetic.draw(name)
+        return Split(
+            drawn.labels,
+            [f"synthetic/{name}/{row:04d}" for row in range(len(drawn.labels))],
+            lambda start, stop: [Image.fromarray(pixels) for pixels in drawn.pixels[start:stop]],
+        )
+
+    return Source(synthetic.class_names(), part("train"), part("test"))
 
 
 def _from_datasets(data: DataConfig, scratch: Path) -> Source:

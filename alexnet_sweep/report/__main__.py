@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from alexnet_sweep.errors import SweepError
-from alexnet_sweep.report import write_report
+from alexnet_sweep.report.write import write_report
 from alexnet_sweep.terminal import show
 
 
@@ -19,9 +19,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("study", help="a folder name under RUNS/_studies")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where run folders lie (runs)")
     parser.add_argument("--reports", type=Path, default=Path("reports"), help="where reports go (reports)")
+    parser.add_argument(
+        "--allow-mixed",
+        action="store_true",
+        help="compare runs that differ in what no factor switches: data, length, schedule, training sources",
+    )
     chosen = parser.parse_args(arguments)
     try:
-        report = write_report(chosen.study, chosen.runs, chosen.reports)
+        report = write_report(chosen.study, chosen.runs, chosen.reports, chosen.allow_mixed or None)
     except SweepError as error:
         print(error, file=sys.stderr)
         return 2

@@ -1,0 +1,75 @@
+"""Which images each finished run had wrong: ranks of the labels, read once and lined up image by image."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from alexnet_sweep.aggregate import RunRecord
+from alexnet_sweep.store import RunFolder
+
+VIEWS = ("ten", "centre")
+METRICS = {"top1": 1, "top5": 5}  # a label of a higher rank is an error
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One run's answers on one split: ranks by view, in the order of the images of the list that `images` names."""
+
+    images: int
+    ranks: dict[str, NDArray[np.int32]]
+
+
+class Answers:
+    """Ranks of the labels of all finished runs, by run and split."""
+
+    def __init__(self, records: Iterable[RunRecord], runs: Any) -> None:
+        """Read the predictions of every record that is done.
+
+        Raises:
+            FolderError: where the predictions of a finished run cannot be read.
+        """
+        self._lists: list[pa.Array] = []  # different lists of images
+        self._parts: dict[tuple[str, str], _Part] = {}
+        for record in records:
+            if record.done and not any(run == record.run_id for run, _ in self._parts):
+                table = RunFolder(runs / record.run_id).read_predictions(["split", "image", "centre_rank", "ten_rank"])
+                for split in pc.unique(table["split"]).to_pylist():
+                    part = table.filter(pc.equal(table["split"], split))
+                    self._parts[record.run_id, split] = self._part(part)
+
+    def _part(self, table: pa.Table) -> _Part:
+        images = table["image"].combine_chunks()
+        ranks = {view: table[f"{view}_rank"].to_numpy() for view in VIEWS}
+        for place, known in enumerate(self._lists):
+            if len(known) != len(images):
+                continue
+            if known.equals(images):
+                return _Part(place, ranks)
+            where = pc.index_in(known, images)  # the row that holds each known image
+            if not where.null_count:
+                rows = where.to_numpy()
+                return _Part(place, {view: values[rows] for view, values in ranks.items()})
+        self._lists.append(images)
+        return _Part(len(self._lists) - 1, ranks)
+
+    def images(self, run_id: str, split: str) -> int | None:
+        """Which list of images a run was evaluated on, as a number to compare; None where it was not."""
+        part = self._parts.get((run_id, split))
+        return None if part is None else part.images
+
+    def count(self, run_id: str, split: str) -> int:
+        """How many images a run was evaluated on."""
+        return len(self._lists[self._parts[run_id, split].images])
+
+    def wrong(self, run_id: str, split: str, view: str, metric: str) -> NDArray[np.float64]:
+        """1.0 for each image that the run has wrong, else 0.0; (images,)."""
+        return (self._parts[run_id, split].ranks[view] > METRICS[metric]).astype(np.float64)
+
+    @property
+    def splits(self) -> list[str]:
+        return list(dict.fromkeys(split for _, split in self._parts))

@@ -1,0 +1,76 @@
+"""What the paper, its authors' logs and others have claimed: `claims.csv`, a row a claim and measure.
+
+Columns: id (P: the paper's; L: its authors' logs beside the released code; C: cuda-convnet; E: third parties), kind,
+dataset, split, views, subject, full and ablated (what was compared), measure (top1, top5, gap between test and clean
+training error, train_error, steps to a training error), full_pct and ablated_pct (errors in %), delta_points
+(percentage points; for steps the relative change in %), reading (value, about, at least, sign: only the direction is
+claimed), about (the claim of the paper that a reference bears on), source, remark. Every claim is that the change
+hurts, unless its number is negative.
+"""
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+SIGN, AT_LEAST = "sign", "at least"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim about one measure; fractions."""
+
+    id: str
+    kind: str
+    dataset: str
+    split: str
+    views: str  # ten, centre, or empty where unstated
+    subject: str
+    full: str
+    ablated: str
+    measure: str
+    full_error: float | None
+    ablated_error: float | None
+    delta: float | None
+    reading: str
+    about: str
+    source: str
+    remark: str
+
+    @property
+    def sign(self) -> int:
+        """1 where removing the part is said to hurt."""
+        return -1 if self.delta is not None and self.delta < 0 else 1
+
+
+@cache
+def all_claims() -> tuple[Claim, ...]:
+    """The whole table, in its order."""
+    path = Path(__file__).with_name("claims.csv")
+    with path.open(newline="", encoding="utf-8") as lines:
+        return tuple(_claim(row) for row in csv.DictReader(lines))
+
+
+def _claim(row: dict[str, str]) -> Claim:
+    def fraction(key: str) -> float | None:
+        return float(row[key]) / 100 if row[key] else None
+
+    values: dict[str, Any] = {key: text for key, text in row.items() if not key.endswith(("_pct", "_points"))}
+    full, ablated, delta = (fraction(key) for key in ("full_pct", "ablated_pct", "delta_points"))
+    return Claim(**values, full_error=full, ablated_error=ablated, delta=delta)
+
+
+def claims_of(name: str) -> list[Claim]:
+    """The rows of one claim, as P03; none where there is no such claim."""
+    return [claim for claim in all_claims() if claim.id == name]
+
+
+def comparisons() -> list[str]:
+    """Ids that an arm can be said to test: of the paper, and with a difference or a direction."""
+    return list(dict.fromkeys(claim.id for claim in all_claims() if claim.kind == "paper" and claim.reading))
+
+
+def references(name: str) -> list[Claim]:
+    """What logs and others have found on a claim of the paper."""
+    return [claim for claim in all_claims() if claim.about == name]

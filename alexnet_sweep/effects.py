@@ -1,0 +1,229 @@
+"""What each part matters: tables of paired differences, with their doubt, for every design.
+
+A delta is *ablated - baseline* in fractions: positive means that removing the part hurt. It is paired twice: the same
+seeds, and on each seed the same images.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from alexnet_sweep.aggregate import Evidence, RunRecord
+from alexnet_sweep.answers import METRICS, VIEWS, Answers
+from alexnet_sweep.doubt import CONSERVATIVE, Doubt, doubt, holm, mcnemar
+
+HURTS, HELPS, UNCLEAR, HINT = "hurts", "helps", "not distinguishable", "not distinguishable after Holm"
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The finished runs that may be compared, by arm and seed, and what they answered."""
+
+    by_arm: Mapping[str, Mapping[int, RunRecord]]
+    answers: Answers
+    evidence: Evidence
+
+    @classmethod
+    def of(cls, evidence: Evidence, answers: Answers, leave_out: Sequence[str] = ()) -> "Runs":
+        """All finished runs but those whose run_id is left out."""
+        by_arm: dict[str, dict[int, RunRecord]] = {arm: {} for arm in evidence.labels}
+        for record in evidence.done:
+            if record.run_id not in leave_out:
+                by_arm[record.arm_id][record.seed] = record
+        return cls(by_arm, answers, evidence)
+
+    def contrast(
+        self, weights: Mapping[str, float], split: str, view: str, metric: str
+    ) -> tuple[NDArray[np.float64] | None, list[int], str]:
+        """Weighted errors of arms, (seeds, images), the seeds that all of them have, and a note if there is nothing."""
+        seeds = sorted(set.intersection(*(set(self.by_arm[arm]) for arm in weights)))
+        if not seeds:
+            return None, [], "no seed that both have finished" if any(self.by_arm[arm] for arm in weights) else ""
+        runs = [(self.by_arm[arm][seed].run_id, weight) for seed in seeds for arm, weight in weights.items()]
+        lists = {self.answers.images(run_id, split) for run_id, _ in runs}
+        if len(lists) > 1:
+            return None, seeds, "other images"
+        if lists == {None}:
+            return None, seeds, ""
+        parts = iter(weight * self.answers.wrong(run_id, split, view, metric) for run_id, weight in runs)
+        rows = [np.sum([next(parts) for _ in weights], axis=0) for _ in seeds]
+        return np.array(rows), seeds, ""
+
+    def doubt(self, weights: Mapping[str, float], split: str, view: str, metric: str) -> tuple[Doubt | None, int, int]:
+        """The contrast's doubt, and from how many seeds and images it comes; None where there is nothing."""
+        differences, _, _ = self.contrast(weights, split, view, metric)
+        return (None, 0, 0) if differences is None else (doubt(differences), *differences.shape)
+
+
+def arm_table(results: pd.DataFrame, runs: Runs) -> pd.DataFrame:
+    """One row for each arm, split, view and metric, in the order of the plan.
+
+    Columns: arm, arm_id, baseline, split, view, metric, seeds (finished), images, error (mean over seeds),
+    paired_seeds, delta, low, high, covers (what the interval covers), p, p_holm (over the arms of the row's split, view
+    and metric), finding, images_low, images_high (other images alone), bootstrap_low, bootstrap_high, seeds_low,
+    seeds_high (other seeds alone), seed_spread, coverage, conservative, broken, fixed, mcnemar_p (with one paired
+    seed), note. Missing where there is nothing to compare, as the note says.
+    """
+    baseline, rows = runs.evidence.baseline, []
+    done = results[results["split"].isin(runs.answers.splits)]
+    for split in runs.answers.splits:
+        for view, (metric, _) in itertools.product(VIEWS, METRICS.items()):
+            chosen = done[(done["split"] == split) & (done["view"] == view)]
+            errors = chosen.set_index(["arm_id", "seed"])[f"{metric}_error"].astype(float)
+            if errors.isna().all():
+                continue  # five classes or fewer: there is no top-5 error
+            for arm_id, label in runs.evidence.labels.items():
+                own = errors[errors.index.get_level_values("arm_id") == arm_id]
+                row: dict[str, Any] = {"arm": label, "arm_id": arm_id, "baseline": arm_id == baseline}
+                row |= {"split": split, "view": view, "metric": metric, "seeds": len(own)}
+                row |= {"images": _images(runs, arm_id, split), "error": own.mean() if len(own) else np.nan}
+                if arm_id == baseline:
+                    row |= _nothing("")
+                else:
+                    row |= difference(runs, {arm_id: 1.0, baseline: -1.0}, split, view, metric)
+                rows.append(row)
+    return with_findings(pd.DataFrame(rows), ["split", "view", "metric"]) if rows else pd.DataFrame(rows)
+
+
+def _images(runs: Runs, arm_id: str, split: str) -> int:
+    records = runs.by_arm[arm_id].values()
+    known = [record.run_id for record in records if runs.answers.images(record.run_id, split) is not None]
+    return max((runs.answers.count(run_id, split) for run_id in known), default=0)
+
+
+def difference(runs: Runs, weights: Mapping[str, float], split: str, view: str, metric: str) -> dict[str, Any]:
+    """The columns of one difference; see `arm_table`."""
+    differences, seeds, note = runs.contrast(weights, split, view, metric)
+    if differences is None:
+        return _nothing(note)
+    found = doubt(differences)
+    row = _nothing(note) | doubt_columns(found) | {"paired_seeds": len(seeds)}
+    if len(seeds) == 1 and len(weights) == 2:
+        broken, fixed = int((differences > 0).sum()), int((differences < 0).sum())
+        row |= {"broken": broken, "fixed": fixed, "mcnemar_p": mcnemar(broken, fixed)}
+    return row
+
+
+def doubt_columns(found: Doubt) -> dict[str, Any]:
+    return {
+        "delta": found.delta,
+        "low": found.interval.low,
+        "high": found.interval.high,
+        "covers": found.covers,
+        "p": found.p,
+        "images_low": found.images.low,
+        "images_high": found.images.high,
+        "bootstrap_low": found.bootstrap.low,
+        "bootstrap_high": found.bootstrap.high,
+        "seeds_low": found.seeds.low,
+        "seeds_high": found.seeds.high,
+        "seed_spread": found.seed_spread,
+        "coverage": found.coverage,
+        "conservative": found.coverage > CONSERVATIVE,
+    }
+
+
+def _nothing(note: str) -> dict[str, Any]:
+    figures = (
+        *("delta", "low", "high", "p", "images_low", "images_high", "bootstrap_low", "bootstrap_high"),
+        *("seeds_low", "seeds_high", "seed_spread", "coverage"),
+    )
+    return (
+        {"paired_seeds": 0, "covers": "", "conservative": False, "broken": np.nan, "fixed": np.nan}
+        | {"mcnemar_p": np.nan, "note": note}
+        | dict.fromkeys(figures, np.nan)
+    )
+
+
+def with_findings(table: pd.DataFrame, family: Sequence[str]) -> pd.DataFrame:
+    """Add p_holm, over each family, and the finding in words, which it says only where the interval excludes zero."""
+    adjusted = table.groupby(list(family), sort=False)["p"].transform(lambda p: holm(p.to_numpy(float)))
+    table = table.assign(p_holm=adjusted)
+    figures = table[["low", "high", "p_holm"]].to_numpy(float)
+    table["finding"] = [finding(low, high, p) for low, high, p in figures.tolist()]
+    last = ["finding", "note"]
+    return table[[column for column in table if column not in last] + last]
+
+
+def finding(low: float, high: float, p_holm: float) -> str:
+    """The direction of an effect in words; empty where there is no interval."""
+    if np.isnan(low):
+        return ""
+    if low <= 0 <= high:
+        return UNCLEAR
+    if p_holm >= ALPHA:
+        return HINT
+    return HURTS if low > 0 else HELPS
+
+
+MEASURES = ("train_error", "gap", "steps")
+
+
+def seed_table(results: pd.DataFrame, runs: Runs) -> pd.DataFrame:
+    """What has one figure a run, and so an interval over seeds alone: a row for each arm and measure.
+
+    Measures: `train_error`, of the training images evaluated without augmentation (centre view); `gap`, the test error
+    less that; both as differences from the baseline. `steps`, the steps to the training-error threshold, as a relative
+    change (a geometric mean: 0 as many as the baseline, 1 twice as many). Columns: arm, arm_id, baseline, measure,
+    seeds, value (the arm's own mean: error, gap, or steps), paired_seeds, delta, low, high, p, p_holm, finding, note.
+    """
+    rows = []
+    for measure in MEASURES:
+        values = _measured(results, measure)
+        base = {seed: values[arm, seed] for arm, seed in values if arm == runs.evidence.baseline}
+        for arm_id, label in runs.evidence.labels.items():
+            comparable = runs.by_arm[arm_id]
+            own = {seed: values[arm, seed] for arm, seed in values if arm == arm_id}
+            row = {"arm": label, "arm_id": arm_id, "baseline": arm_id == runs.evidence.baseline, "measure": measure}
+            row |= {"seeds": len(own), "value": np.mean(list(own.values())) if own else np.nan}
+            seeds = [seed for seed in own if seed in base and seed in comparable]
+            seeds = [] if row["baseline"] else [s for s in seeds if s in runs.by_arm[runs.evidence.baseline]]
+            rows.append(row | _over_seeds([own[s] for s in seeds], [base[s] for s in seeds], measure))
+    table = pd.DataFrame(rows)
+    return with_findings(table, ["measure"]) if len(table) else table
+
+
+def _measured(results: pd.DataFrame, measure: str) -> dict[tuple[str, int], float]:
+    """A measure of each run, by arm and seed."""
+    if measure == "steps":
+        steps = results.dropna(subset=["steps_to_threshold"]).drop_duplicates(["arm_id", "seed"])
+        return _by_run(steps, "steps_to_threshold")
+    centre = results[results["view"] == "centre"]
+    train = _by_run(centre[centre["split"] == "train"], "top1_error")
+    if measure == "train_error":
+        return train
+    test = _by_run(centre[centre["split"] == "test"], "top1_error")
+    return {key: test[key] - train[key] for key in train if key in test}
+
+
+def _by_run(rows: pd.DataFrame, column: str) -> dict[tuple[str, int], float]:
+    return {
+        (str(arm), int(seed)): float(value)
+        for arm, seed, value in zip(rows["arm_id"], rows["seed"], rows[column], strict=True)
+    }
+
+
+def _over_seeds(own: Sequence[float], base: Sequence[float], measure: str) -> dict[str, Any]:
+    row = {"paired_seeds": len(own), "delta": np.nan, "low": np.nan, "high": np.nan, "p": np.nan, "note": ""}
+    if not own:
+        return row
+    ratio = measure == "steps"
+    differences = np.log(np.array(own) / np.array(base)) if ratio else np.array(own) - np.array(base)
+    mean = float(differences.mean())
+    row["delta"] = float(np.expm1(mean)) if ratio else mean
+    if len(own) < 2:
+        return row | {"note": "one seed: no interval"}
+    error = float(differences.std(ddof=1)) / np.sqrt(len(own))
+    if error < 1e-12:  # figures are counts, and agree by chance: nobody can be as sure as this looks
+        return row | {"note": "the seeds agree exactly: no interval"}
+    half = float(stats.t.ppf(0.975, len(own) - 1)) * error
+    low, high = mean - half, mean + half
+    row["p"] = float(2 * stats.t.sf(abs(mean) / error, len(own) - 1))
+    return row | {"low": float(np.expm1(low)) if ratio else low, "high": float(np.expm1(high)) if ratio else high}

@@ -1,0 +1,88 @@
+"""The section that sets a study beside the paper: each claim with its verdict, and what others have found."""
+
+import pandas as pd
+
+from alexnet_sweep.claims import references
+from alexnet_sweep.doubt import BOTH, seeds_needed
+from alexnet_sweep.findings import HEADLINE, Findings
+from alexnet_sweep.report.document import Block, Heading, Paragraph, Table
+from alexnet_sweep.report.numbers import MEASURE_WORDS, METRIC_WORDS, interval_words, signed, times
+from alexnet_sweep.verdicts import Verdict
+
+
+def claims(findings: Findings) -> list[Block]:
+    """Every claim that the study tests with its verdict, and what logs and others have found on it."""
+    if not findings.verdicts:
+        return []
+    head = ["arm", "claim", "measure", "claimed", "found [95 %]", "verdict", "why", "seeds to show the claimed size"]
+    rows = [
+        [
+            *(findings.evidence.labels[found.arm_id], f"{found.claim.id}, {found.claim.source}"),
+            MEASURE_WORDS.get(found.claim.measure, METRIC_WORDS.get(found.claim.measure, found.claim.measure)),
+            _claim_words(found),
+            "–" if pd.isna(found.delta) else _found(found),
+            *(found.word, found.why, _more_seeds(findings, found)),
+        ]
+        for found in findings.verdicts
+    ]
+    if not any(row[-1] for row in rows):
+        head, rows = head[:-1], [row[:-1] for row in rows]
+    blocks: list[Block] = [
+        Heading("What the paper says"),
+        Table.of(head, rows, align="lllrrlll"[: len(head)]),
+        Paragraph(
+            "A claim is comparable where data, network, length and views are the claim's own, and takes two seeds. "
+            "Reproduced: the interval lies on the claim's side of zero and holds its number. Same sign: it lies there "
+            "without the number. Contradicted: it lies on the other side, or holds zero and excludes the number."
+        ),
+    ]
+    others = _references(findings)
+    if others:
+        head = ["of claim", "who", "what", "change", "measure", "Δ"]
+        blocks += [Heading("What its authors' logs and others found", 3), Table.of(head, others, align="lllllr")]
+    return blocks
+
+
+def _claim_words(found: Verdict) -> str:
+    claim = found.claim
+    if claim.delta is None:
+        return "hurts" if claim.sign > 0 else "helps"
+    if claim.measure == "steps":
+        return f"about ×{1 + claim.delta:g}"
+    return {"at least": "> ", "about": "about "}.get(claim.reading, "") + signed(claim.delta, 1)
+
+
+def _found(found: Verdict) -> str:
+    if found.claim.measure != "steps":
+        return interval_words({"delta": found.delta, "low": found.interval.low, "high": found.interval.high})
+    return times(found.delta, found.interval.low, found.interval.high)
+
+
+def _more_seeds(findings: Findings, found: Verdict) -> str:
+    """How many seeds would show what the paper claims, where it is not settled."""
+    claim = found.claim
+    if claim.delta is None or claim.measure not in METRIC_WORDS or pd.isna(found.interval.low):
+        return ""
+    if found.interval.excludes_zero:
+        return ""
+    split, view = HEADLINE[0], claim.views or HEADLINE[1]
+    weights = {found.arm_id: 1.0, findings.evidence.baseline: -1.0}
+    estimate, seeds, images = findings.runs.doubt(weights, split, view, claim.measure)
+    if estimate is None or estimate.covers != BOTH:
+        return ""
+    needed = seeds_needed(claim.delta, estimate, seeds, images)
+    size = signed(abs(claim.delta), 1).lstrip("+")
+    if needed is None:
+        return f"{size} points need more test images"
+    return f"about {needed}"
+
+
+def _references(findings: Findings) -> list[list[str]]:
+    rows = []
+    for name in dict.fromkeys(found.claim.id for found in findings.verdicts):
+        for claim in references(name):
+            if claim.delta is not None:
+                change = f"{claim.subject}: {claim.full} → {claim.ablated}"
+                where = f"{claim.dataset}, {claim.split}" + (f", {claim.views} views" if claim.views == "ten" else "")
+                rows.append([name, claim.source, where, change, METRIC_WORDS[claim.measure], signed(claim.delta)])
+    return rows

@@ -1,0 +1,45 @@
+"""Figures as a report shows them: percentage points with a sign and a true minus, intervals, factors, p-values."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+METRIC_WORDS = {"top1": "Top-1", "top5": "Top-5"}
+MEASURE_WORDS = {
+    "train_error": "clean training error",
+    "gap": "test less training error",
+    "steps": "steps to threshold",
+}
+
+
+def interval_words(row: "Mapping[str, Any] | pd.Series[Any]") -> str:
+    """`+1.40 [+0.20, +2.60]`, of a row with delta, low and high in fractions; without an interval the delta alone."""
+    delta, low, high = (signed(float(row[key])) for key in ("delta", "low", "high"))
+    return delta if pd.isna(row["low"]) else f"{delta} [{low}, {high}]"
+
+
+def signed(fraction: float, digits: int = 2) -> str:
+    """A difference in percentage points, with its sign and a true minus."""
+    return f"{100 * fraction + 0.0:+.{digits}f}".replace("-", "−")
+
+
+def times(delta: float, low: float, high: float) -> str:
+    """A relative change as a factor."""
+    told = f"×{1 + delta:.2f}"
+    return told if pd.isna(low) else f"{told} [×{1 + low:.2f}, ×{1 + high:.2f}]"
+
+
+def either(values: Sequence[Any]) -> str:
+    """One value if all runs have the same, else all of them: `8`, `8 or 16`."""
+    return " or ".join(f"{value:,}" if isinstance(value, int) else str(value) for value in dict.fromkeys(values))
+
+
+def p_words(value: float) -> str:
+    """A p-value with three digits, or its power of ten."""
+    return f"{value:.3f}" if value >= 0.001 else f"{value:.1e}"
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table, each by its columns."""
+    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]

@@ -1,0 +1,185 @@
+"""A study's findings in words: what a report says, section by section, as blocks of plain text."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from alexnet_sweep.aggregate import RunRecord, one_value
+from alexnet_sweep.comparable import mixed_settings
+from alexnet_sweep.doubt import BOTH, CONSERVATIVE, IMAGES
+from alexnet_sweep.findings import Findings
+from alexnet_sweep.report.beside_paper import claims
+from alexnet_sweep.report.differences import effects, fit, other_tables, ways, what_matters
+from alexnet_sweep.report.document import Block, Document, Figure, Heading, Listing, Notice, Paragraph, Table
+from alexnet_sweep.report.numbers import either
+
+
+def document_of(findings: Findings, figures: Sequence[Figure], command: str) -> Document:
+    """The whole report; `figures` are those that were drawn, `command` repeats the study."""
+    drawn = {figure.name: figure for figure in figures}
+
+    def shown(*names: str) -> list[Block]:
+        return [drawn[name] for name in names if name in drawn]
+
+    blocks: list[Block] = [*_headline(findings), *_notices(findings)]
+    if findings.deltas.empty:
+        blocks.append(Paragraph("No run is done yet."))
+    else:
+        blocks += [*what_matters(findings), *shown("forest"), *other_tables(findings), *claims(findings)]
+        blocks += [*ways(findings), *shown("steps"), *effects(findings), *shown("interactions")]
+        blocks += [*fit(findings), *shown("gap", "curves"), *_how_to_read(findings)]
+    blocks += [*_runs(findings), *_provenance(findings, command)]
+    return Document(str(findings.evidence.plan["name"]), tuple(blocks))
+
+
+def _headline(findings: Findings) -> list[Block]:
+    plan, records = findings.evidence.plan, findings.evidence.records
+    arms, done = len(plan["arms"]), len(findings.evidence.done)
+    states = pd.Series([record.state for record in records if not record.done]).value_counts()
+    missing = ", ".join(f"{count} {state}" for state, count in states.items())
+    line = f"{arms} arm{'s' if arms != 1 else ''}, {done} of {len(records)} runs done" + (
+        f" ({missing})" if missing else ""
+    )
+    design = "" if plan["design"] == "grid" else f" Design: {plan['design'].replace('_', ' ')}."
+    baseline = findings.evidence.labels[findings.evidence.baseline]
+    asked = [Paragraph(plan["question"])] if plan.get("question") else []
+    return [*asked, Paragraph(f"{line}.{design} Baseline: {baseline}. {_tuned(plan)}")]
+
+
+def _tuned(plan: Mapping[str, Any]) -> str:
+    """Whether each arm had a learning rate, or whatever else, of its own."""
+    tuning = plan.get("tuning")
+    if tuning is None:
+        return "The arms were not tuned: all have the same learning rate and schedule, but for what they switch."
+    chosen = ", ".join(f"{label}: {level}" for label, level in tuning["chosen"].items())
+    return (
+        f"Tuned: each arm has its own {tuning['key']}, out of {', '.join(tuning['levels'])}, chosen by the lowest "
+        f"error on the held-out part ({chosen})."
+    )
+
+
+def _notices(findings: Findings) -> list[Block]:
+    blocks: list[Block] = []
+    evidence, kept = findings.evidence, findings.kept_out
+    if kept:
+        compared = bool(kept) and kept[0].record.run_id in _compared(findings)
+        what = "compared all the same, as report.allow_mixed is set" if compared else "kept out of every comparison"
+        told = "; ".join(
+            f"{evidence.labels[found.record.arm_id]}, seed {found.record.seed} ({found.words()})" for found in kept
+        )
+        blocks.append(
+            Notice("Not alike", f"{len(kept)} finished runs differ from the baseline and are {what}: {told}.")
+        )
+    mixed = mixed_settings(evidence.done)
+    if mixed:
+        told = "; ".join(f"{key}: {' and '.join(values)}" for key, values in mixed.items())
+        blocks.append(Notice("Mixed settings", f"The runs were not all made alike ({told})."))
+    stale = [record for record in evidence.done if _stale(findings, record)]
+    if stale:
+        blocks.append(
+            Notice(
+                "Stale",
+                f"{len(stale)} of {len(evidence.done)} results were made by other training sources than those the "
+                "study was last started with.",
+            )
+        )
+    failed = [record for record in evidence.records if record.failure]
+    if failed:
+        told = "; ".join(
+            f"{evidence.labels[record.arm_id]}, seed {record.seed}: {record.failure}" for record in failed[:5]
+        )
+        more = f"; and {len(failed) - 5} more" if len(failed) > 5 else ""
+        blocks.append(Notice("Failed", f"{told}{more}."))
+    return blocks
+
+
+def _compared(findings: Findings) -> set[str]:
+    return {record.run_id for record in findings.compared}
+
+
+def _stale(findings: Findings, record: RunRecord) -> bool:
+    return record.result is not None and record.result["source_hash"] != findings.evidence.plan.get(
+        "source_hash", record.result["source_hash"]
+    )
+
+
+def _how_to_read(findings: Findings) -> list[Block]:
+    done = findings.evidence.done
+    compared = findings.headline[~findings.headline["baseline"] & (findings.headline["paired_seeds"] > 0)]
+    seeds = either(sorted(set(compared["paired_seeds"]))) if len(compared) else "none"
+
+    def data(key: str) -> str:
+        return either(one_value(done, "data", key))
+
+    lines = [
+        "Δ is the arm less the baseline in percentage points: positive means that the change hurt. It is paired: "
+        f"same images, same seeds (paired seeds per arm: {seeds}; {data('test_images')} test images). An effect has a "
+        "direction in words only where its interval excludes zero and Holm's correction over the arms of its table "
+        "leaves p below 0.05."
+    ]
+    if (compared["covers"] == BOTH).any():
+        lines.append(
+            "Intervals over images and seeds add two half-widths as squares: Student's t over the seeds' own deltas, "
+            "and what the choice of images adds beyond it. In simulated sweeps of two equal arms 94 to 98 % of them "
+            "hold zero"
+            + (
+                "; where the images are the larger doubt, as here for some arms, they are conservative: they cover "
+                f"more than {100 * CONSERVATIVE:.0f} %."
+                if compared["conservative"].astype(bool).any()
+                else "."
+            )
+        )
+    if (compared["covers"] == IMAGES).any():
+        lines.append(
+            "Intervals over images only are those of Agresti and Min for paired proportions; they say nothing of "
+            "another seed."
+        )
+    lines.append(
+        f"Data: {data('name')}, {data('classes')} classes, {data('train_images')} images trained on, "
+        f"{data('heldout_images')} held out; {either(one_value(done, 'epochs'))} epochs, the last one counts. "
+        f"Networks of {either(sorted(one_value(done, 'parameters')))} parameters."
+    )
+    return [Heading("How to read this"), *(Paragraph(line) for line in lines)]
+
+
+def _runs(findings: Findings) -> list[Block]:
+    labels, compared = findings.evidence.labels, _compared(findings)
+    rows = []
+    for record in findings.evidence.records:
+        state = record.state
+        if record.done and record.run_id not in compared:
+            state = "done, not compared"
+        elif _stale(findings, record):
+            state = "done, stale"
+        rows.append([labels[record.arm_id], str(record.seed), record.run_id, state, record.failure])
+    head = ["arm", "seed", "run", "state", "reason"]
+    if not any(row[-1] for row in rows):
+        head, rows = head[:-1], [row[:-1] for row in rows]
+    return [Heading("Runs"), Table.of(head, rows, "lrrl" + "l" * (len(head) - 4))]
+
+
+def _provenance(findings: Findings, command: str) -> list[Block]:
+    plan, facts = findings.evidence.plan, [record.provenance for record in findings.evidence.done]
+    lines = [f"command   {plan['command']}", f"repeat    {command}", f"sources   {plan['source_hash']}"]
+    found = {
+        key: sorted({str(fact[key]) for fact in facts if fact.get(key) is not None})
+        for key in ("commit", "host", "device", "platform")
+    }
+    lines += [f"{word:<9} {', '.join(values)}" for word, values in found.items() if values]
+    seeds = sorted({record.seed for record in findings.evidence.records})
+    lines.append(f"seeds     {', '.join(map(str, seeds))}")
+    versions = sorted({f"{name} {version}" for fact in facts for name, version in fact.get("versions", {}).items()})
+    if versions:
+        lines.append(f"versions  {', '.join(versions)}")
+    seconds = [float(fact["wall_seconds"]) for fact in facts if "wall_seconds" in fact]
+    if seconds:
+        median = statistics.median(seconds)
+        lines.append(
+            f"compute   {sum(seconds) / 3600:,.2f} device hours in {len(seconds)} runs, median {median:,.1f} s a run"
+        )
+    blocks: list[Block] = [Heading("Provenance"), Listing("\n".join(lines))]
+    if plan.get("text"):
+        blocks += [Heading("The study file", 3), Listing(str(plan["text"]).rstrip())]
+    return blocks

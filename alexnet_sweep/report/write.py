@@ -1,0 +1,77 @@
+"""All forms of a study's report: Markdown, HTML, CSV, Parquet, LaTeX, figures; `reports/<study>/`."""
+
+import io
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from alexnet_sweep.files import whole_file, write_text
+from alexnet_sweep.findings import Findings, find
+from alexnet_sweep.report.board import write_board
+from alexnet_sweep.report.drawings import draw
+from alexnet_sweep.report.flips import arm_flips
+from alexnet_sweep.report.html import to_html
+from alexnet_sweep.report.latex import to_latex
+from alexnet_sweep.report.markdown import to_markdown
+from alexnet_sweep.report.sections import document_of
+
+TABLES = ("results", "deltas", "seeds", "steps", "effects", "claims")
+
+
+@dataclass(frozen=True)
+class Report:
+    """Where a report was written, and its text."""
+
+    path: Path
+    text: str
+
+
+def write_report(study: str, runs: Path, reports: Path, allow_mixed: bool | None = None) -> Report:
+    """Rebuild a study's report from its plan and run folders; the same folders give the same bytes.
+
+    `allow_mixed` compares runs that differ in what no factor switches; None: as the study was started.
+
+    Raises:
+        FolderError: where there is no such study, or a finished run's predictions cannot be read.
+    """
+    findings = find(study, runs, allow_mixed)
+    folder = reports / study
+    _write_tables(findings, folder)
+    figures = draw(findings, folder)
+    forest = folder / "forest.png" if any(figure.name == "forest" for figure in figures) else None
+    write_board(findings, folder, forest)
+    command = f"python -m alexnet_sweep.report {shlex.quote(study)}"
+    document = document_of(findings, figures, command)
+    evidence = findings.evidence
+    flips = arm_flips(runs, evidence.labels, evidence.baseline, findings.compared)
+    drawn = {figure.name: (folder / f"{figure.name}.svg").read_text(encoding="utf-8") for figure in figures}
+    write_text(folder / "report.html", to_html(document, flips, drawn))
+    write_text(folder / "tables.tex", to_latex(document))
+    text = to_markdown(document)
+    path = folder / "README.md"
+    write_text(path, text)
+    return Report(path, text)
+
+
+def _write_tables(findings: Findings, folder: Path) -> None:
+    """NAME.csv and NAME.parquet of each table; those of an earlier report that this one lacks go."""
+    tables = findings.tables()
+    for name in TABLES:
+        csv, parquet = folder / f"{name}.csv", folder / f"{name}.parquet"
+        if name not in tables:
+            csv.unlink(missing_ok=True)
+            parquet.unlink(missing_ok=True)
+            continue
+        write_text(csv, tables[name].to_csv(index=False, lineterminator="\n"))
+        with whole_file(parquet) as stream:
+            stream.write(_parquet(tables[name]))
+
+
+def _parquet(table: pd.DataFrame) -> bytes:
+    """A column of mixed values becomes text: levels of a swept key may be numbers in one arm and words in another."""
+    mixed = [column for column in table if table[column].dropna().map(type).nunique() > 1]
+    stream = io.BytesIO()
+    table.astype(dict.fromkeys(mixed, "string")).to_parquet(stream, index=False)
+    return stream.getvalue()

@@ -1,0 +1,124 @@
+"""A verdict on each claim that a study tests: reproduced, same sign, inconclusive, contradicted, or not comparable.
+
+A claim is compared only where data, size and length are the claim's; otherwise a small study cannot confirm or refute
+it, whatever it finds. A verdict needs an interval that covers other seeds as well, so two seeds at the least.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from alexnet_sweep.aggregate import Evidence, RunRecord
+from alexnet_sweep.claims import AT_LEAST, SIGN, Claim, claims_of
+from alexnet_sweep.doubt import IMAGES, Interval
+
+REPRODUCED, SAME_SIGN, INCONCLUSIVE = "reproduced", "same sign", "inconclusive"
+CONTRADICTED, NOT_COMPARABLE = "contradicted", "not comparable"
+
+# The data sets of this program on which a claim's data set is.
+DATA = {
+    "ILSVRC-2010": ("imagenet2010",),
+    "ILSVRC-2012": ("imagenet",),
+    "ImageNet": ("imagenet", "imagenet2010"),
+    "CIFAR-10": ("cifar10",),
+}
+PAPER_EPOCHS = 80  # about ninety in the paper, 90 to 97 in its authors' logs; a shorter training is another experiment
+CIFAR_NETS = ("conv_pool", "conv_pool_hidden", "conv_local")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a study says of one claim and measure."""
+
+    arm_id: str
+    claim: Claim
+    delta: float  # nan where nothing was found
+    interval: Interval
+    word: str
+    why: str
+
+
+def verdicts(evidence: Evidence, deltas: pd.DataFrame, by_seed: pd.DataFrame) -> list[Verdict]:
+    """For each arm that tests a claim, and each measure of the claim, in the plan's order."""
+    claimed: Mapping[str, str] = evidence.plan.get("claims", {})
+    found = []
+    for arm_id, label in evidence.labels.items():
+        for claim in claims_of(claimed.get(label, "")):
+            row = _row(arm_id, claim, deltas, by_seed)
+            found.append(_judged(evidence, arm_id, claim, row))
+    return found
+
+
+def _row(arm_id: str, claim: Claim, deltas: pd.DataFrame, by_seed: pd.DataFrame) -> Mapping[str, Any] | None:
+    if claim.measure in ("top1", "top5"):
+        view = claim.views or "ten"
+        chosen = deltas[
+            (deltas["arm_id"] == arm_id)
+            & (deltas["split"] == "test")
+            & (deltas["view"] == view)
+            & (deltas["metric"] == claim.measure)
+        ]
+    else:
+        chosen = by_seed[(by_seed["arm_id"] == arm_id) & (by_seed["measure"] == claim.measure)]
+    return None if chosen.empty else {str(key): value for key, value in chosen.iloc[0].items()}
+
+
+def _judged(evidence: Evidence, arm_id: str, claim: Claim, row: Mapping[str, Any] | None) -> Verdict:
+    delta = math.nan if row is None else float(row["delta"])
+    interval = Interval.none() if row is None else Interval(float(row["low"]), float(row["high"]))
+    compared = [record for record in evidence.done if record.arm_id in (arm_id, evidence.baseline)]
+    reasons = differences_from(claim, compared)
+    if reasons:
+        return Verdict(arm_id, claim, delta, interval, NOT_COMPARABLE, "; ".join(reasons))
+    if row is None or math.isnan(delta):
+        return Verdict(arm_id, claim, delta, interval, INCONCLUSIVE, "no paired runs yet")
+    if row.get("covers") == IMAGES or math.isnan(interval.low):
+        alone = int(row["paired_seeds"]) < 2
+        why = "one seed: it takes two to speak of a part" if alone else str(row["note"])
+        return Verdict(arm_id, claim, delta, interval, INCONCLUSIVE, why)
+    return Verdict(arm_id, claim, delta, interval, *judge(claim, interval))
+
+
+def judge(claim: Claim, interval: Interval) -> tuple[str, str]:
+    """The verdict on a comparable claim, and why, from an interval over images and seeds."""
+    low, high = sorted((claim.sign * interval.low, claim.sign * interval.high))
+    size = None if claim.delta is None else abs(claim.delta)
+    if high < 0:
+        return CONTRADICTED, "the effect has the other sign"
+    if low <= 0:
+        if size is not None and high < size and claim.reading != SIGN:
+            return CONTRADICTED, "an effect of the claimed size is excluded"
+        return INCONCLUSIVE, "the interval holds zero"
+    if size is None or claim.reading == SIGN:
+        return REPRODUCED, "the direction, which is all that is claimed"
+    if claim.reading == AT_LEAST:
+        return (REPRODUCED, "at least as large") if high >= size else (SAME_SIGN, "smaller than claimed")
+    if low <= size <= high:
+        return REPRODUCED, "the interval holds the claimed number"
+    return SAME_SIGN, "larger than claimed" if low > size else "smaller than claimed"
+
+
+def differences_from(claim: Claim, records: list[RunRecord]) -> list[str]:
+    """Why these runs are not the claim's experiment: other data, size, length or views; none where they are."""
+    reasons: dict[str, None] = {}
+    for record in records:
+        result, config = record.result or {}, record.config or {}
+        name = str(result["data"]["name"])
+        if name not in DATA.get(claim.dataset, ()):
+            reasons[f"data: {name}, not {claim.dataset}"] = None
+        model = config.get("model", {})
+        net = model.get("net", {}).get("name")
+        if claim.dataset == "CIFAR-10":
+            if net not in CIFAR_NETS:
+                reasons[f"network: {net}, not cuda-convnet's"] = None
+        else:
+            if net != "alexnet" or model.get("width") != 1.0:
+                reasons[f"network: {net}, width {model.get('width')}"] = None
+            if int(result["epochs"]) < PAPER_EPOCHS:
+                reasons[f"epochs: {result['epochs']}, not about 90"] = None
+        if claim.views == "ten" and int(result["views"]) != 10 and claim.measure in ("top1", "top5"):
+            reasons[f"views: {result['views']}, not ten"] = None
+    return list(reasons)

@@ -1,0 +1,284 @@
+"""Verdicts on claims: each word reached, and why."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alexnet_sweep.claims import Claim, all_claims, claims_of
+from alexnet_sweep.doubt import Interval
+from alexnet_sweep.findings import Findings, find
+from alexnet_sweep.verdicts import (
+    CONTRADICTED,
+    INCONCLUSIVE,
+    NOT_COMPARABLE,
+    REPRODUCED,
+    SAME_SIGN,
+    Verdict,
+    judge,
+    verdicts,
+)
+from hand_made import LRN, make_study, wrong
+
+IMAGES = 1000
+CIFAR = {"result": {"data.name": "cifar10", "epochs": 20}, "config": {"model.net.name": "conv_local"}}
+IMAGENET = {"result": {"data.name": "imagenet"}}
+
+
+def studied(
+    folder: Path, claim: str, more: tuple[int, ...], about: Mapping[str, Any], *, base: int = 100, **files: Any
+) -> Findings:
+    """Arm `off` tests a claim; it has, seed by seed, so many more of a thousand images wrong (6: not among five)."""
+    made = {}
+    for seed, count in enumerate(more):
+        for arm, wrongs in (("base", base), ("off", base + count)):
+            made[arm, seed] = wrong("6" * wrongs + "0" * (IMAGES - wrongs), **about, **files)
+    return find(make_study(folder, made, claims={"model/lrn=off": claim}), folder)
+
+
+def words(found: Findings) -> list[tuple[str, str, str]]:
+    return [(verdict.claim.measure, verdict.word, verdict.why) for verdict in found.verdicts]
+
+
+# P04: LRN off costs 2 points on CIFAR-10.
+@pytest.mark.parametrize(
+    ("more", "word", "why"),
+    [
+        ((19, 20, 21), REPRODUCED, "the interval holds the claimed number"),
+        ((7, 8, 9), SAME_SIGN, "smaller than claimed"),
+        ((59, 60, 61), SAME_SIGN, "larger than claimed"),
+        ((10, 30, 0), INCONCLUSIVE, "the interval holds zero"),
+        ((1, 0, 0), CONTRADICTED, "an effect of the claimed size is excluded"),
+        ((-20, -19, -21), CONTRADICTED, "the effect has the other sign"),
+        ((20,), INCONCLUSIVE, "one seed: it takes two to speak of a part"),
+    ],
+)
+def test_each_verdict_on_the_claim_of_normalisation_on_cifar10(tmp_path, more, word, why):
+    assert words(studied(tmp_path, "P04", more, CIFAR)) == [("top1", word, why)]
+
+
+def test_a_claim_of_two_measures_has_two_verdicts_with_their_intervals(tmp_path):
+    found = studied(tmp_path, "P03", (13, 14, 15), IMAGENET)
+    assert words(found) == [
+        ("top1", REPRODUCED, "the interval holds the claimed number"),  # 1.4 points
+        ("top5", REPRODUCED, "the interval holds the claimed number"),  # 1.2 points
+    ]
+    off = found.deltas[(found.deltas["arm_id"] == "off") & (found.deltas["view"] == "ten")]
+    assert [(one.delta, one.interval.low, one.interval.high) for one in found.verdicts] == [
+        (row["delta"], row["low"], row["high"]) for _, row in off.iterrows()
+    ]
+    table = found.tables()["claims"]
+    assert list(table["claim"]) == ["P03", "P03"] and list(table["claimed"]) == pytest.approx([0.014, 0.012])
+    assert set(table["arm"]) == {"model/lrn=off"}
+
+
+def only(found: Findings) -> Verdict:
+    (one,) = {(verdict.word, verdict.why): verdict for verdict in found.verdicts}.values()
+    return one
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"result": {"data.name": "digits"}}, "data digits, not ILSVRC-2012"),
+        ({"result": {"data.name": "imagenet2010"}}, "data imagenet2010, not ILSVRC-2012"),
+        ({"config": {"model.width": 0.25}}, "network alexnet at width 0.25, not AlexNet's 1"),
+        ({"config": {"model.net.name": "conv_pool"}}, "network conv_pool at width 1.0, not AlexNet's 1"),
+        ({"result": {"data.name": "imagenet", "epochs": 79}}, "79 epochs, not about 90"),
+        ({"result": {"data.name": "imagenet", "views": 2}}, "2 views, not ten"),
+        (
+            {"result": {"data.name": "cifar10", "epochs": 5}, "config": {"model.width": 0.5}},
+            "data cifar10, not ILSVRC-2012; network alexnet at width 0.5, not AlexNet's 1; 5 epochs, not about 90",
+        ),
+    ],
+)
+def test_another_experiment_is_not_comparable_and_says_why(tmp_path, changed, why):
+    about = {"result": {"data.name": "imagenet"} | changed.get("result", {}), "config": changed.get("config", {})}
+    one = only(studied(tmp_path, "P03", (13, 14, 15), about))
+    assert (one.word, one.why) == (NOT_COMPARABLE, why) and one.delta == pytest.approx(0.014)
+
+
+def test_one_run_that_differs_makes_the_whole_not_comparable(tmp_path):
+    made = {(arm, seed): wrong("6" * 10 + "0" * 90, **IMAGENET) for arm in LRN for seed in (0, 1)}
+    made["base", 1] = wrong("6" * 10 + "0" * 90, result={"data.name": "imagenet", "epochs": 50})
+    made["off", 7] = wrong("6" * 10 + "0" * 90, result={"data.name": "imagenet", "views": 5})
+    found = find(make_study(tmp_path, made, claims={"model/lrn=off": "P03"}), tmp_path)
+    assert only(found).why == "50 epochs, not about 90; 5 views, not ten"
+
+
+def test_eighty_epochs_are_enough_and_cifar10_asks_for_no_length(tmp_path):
+    about = {"result": {"data.name": "imagenet", "epochs": 80}}
+    assert only(studied(tmp_path / "a", "P03", (13, 14, 15), about)).word == REPRODUCED
+    assert only(studied(tmp_path / "b", "P04", (19, 20, 21), CIFAR)).word == REPRODUCED
+
+
+@pytest.mark.parametrize("net", ["conv_pool", "conv_pool_hidden", "conv_local"])
+def test_on_cifar10_the_network_is_one_of_cuda_convnets(tmp_path, net):
+    about = CIFAR | {"config": {"model.net.name": net}}
+    assert only(studied(tmp_path, "P04", (19, 20, 21), about)).word == REPRODUCED
+
+
+def test_alexnet_on_cifar10_is_another_experiment(tmp_path):
+    one = only(studied(tmp_path, "P04", (19, 20, 21), {"result": CIFAR["result"]}))
+    assert (one.word, one.why) == (NOT_COMPARABLE, "network alexnet, not cuda-convnet's")
+
+
+def test_a_claim_on_imagenet_may_be_tested_on_either_year(tmp_path):
+    for name in ("imagenet", "imagenet2010"):
+        found = studied(tmp_path / name, "P06", (20, 21, 22), {"result": {"data.name": name, "views": 2}})
+        assert only(found).word == REPRODUCED  # P06 does not say in how many views
+
+
+def test_at_least_is_met_by_more(tmp_path):
+    for more, word, why in (
+        ((40, 41, 42), REPRODUCED, "at least as large"),
+        ((10, 11, 12), REPRODUCED, "at least as large"),
+        ((4, 4, 5), SAME_SIGN, "smaller than claimed"),
+    ):
+        one = only(studied(tmp_path / str(more[0]), "P06", more, IMAGENET))
+        assert (one.word, one.why) == (word, why)
+
+
+def test_a_direction_is_reproduced_by_any_size(tmp_path):
+    one = only(studied(tmp_path / "a", "P12a", (6, 7, 8), IMAGENET))
+    assert (one.word, one.why) == (REPRODUCED, "the direction, which is all that is claimed")
+    assert only(studied(tmp_path / "b", "P12a", (0, 0, 1), IMAGENET)).word == INCONCLUSIVE
+    assert only(studied(tmp_path / "c", "P12a", (-6, -7, -8), IMAGENET)).word == CONTRADICTED
+
+
+def with_figures(folder: Path, claim: str, about: Mapping[str, Any], figures: Mapping[tuple[str, int], dict]) -> Any:
+    made = {key: wrong("6000000000", **about, **values) for key, values in figures.items()}
+    return only(find(make_study(folder, made, claims={"model/lrn=off": claim}), folder))
+
+
+def test_steps_gap_and_training_error_are_judged_by_seed(tmp_path):
+    steps = {("base", 0): 100, ("base", 1): 100, ("off", 0): 590, ("off", 1): 610}
+    one = with_figures(tmp_path / "a", "P01", CIFAR, {key: {"steps": value} for key, value in steps.items()})
+    assert (one.word, one.why) == (REPRODUCED, "the interval holds the claimed number")
+    assert one.delta == pytest.approx(5.0, abs=0.01)  # about six times as many
+    train = {("base", 0): 0.02, ("base", 1): 0.03, ("off", 0): 0.0901, ("off", 1): 0.1}
+    errors = {key: {"train_error": value} for key, value in train.items()}
+    assert with_figures(tmp_path / "b", "P10", IMAGENET, errors).word == REPRODUCED
+    # the test errors agree, so that the gap is smaller by what the training error is larger
+    assert with_figures(tmp_path / "c", "P09", IMAGENET, errors).word == CONTRADICTED
+    few = {"result": {"data.name": "imagenet", "views": 2}}
+    assert with_figures(tmp_path / "d", "P10", few, errors).word == REPRODUCED  # views are of test errors
+
+
+def test_seeds_that_agree_exactly_and_single_ones_are_inconclusive_in_their_own_words(tmp_path):
+    train = {("base", 0): 0.02, ("base", 1): 0.02, ("off", 0): 0.09, ("off", 1): 0.09}
+    errors = {key: {"train_error": value} for key, value in train.items()}
+    one = with_figures(tmp_path / "a", "P10", IMAGENET, errors)
+    assert (one.word, one.why) == (INCONCLUSIVE, "the seeds agree exactly: no interval")
+    one = with_figures(tmp_path / "b", "P10", IMAGENET, {key: errors[key] for key in errors if key[1] == 0})
+    assert (one.word, one.why) == (INCONCLUSIVE, "one seed: it takes two to speak of a part")
+
+
+def test_what_was_not_measured_or_not_paired_is_inconclusive(tmp_path):
+    one = with_figures(tmp_path / "a", "P10", IMAGENET, {("base", 0): {}, ("off", 0): {}})
+    assert (one.word, one.why) == (INCONCLUSIVE, "no paired runs yet") and math.isnan(one.delta)
+    one = with_figures(tmp_path / "b", "P12a", IMAGENET, {("base", 0): {}, ("off", 1): {}})
+    assert (one.word, one.why) == (INCONCLUSIVE, "no paired runs yet")
+
+
+def test_without_a_row_for_its_measure_a_claim_is_inconclusive(tmp_path):
+    found = studied(tmp_path, "P04", (19, 20, 21), CIFAR)
+    (one,) = verdicts(found.evidence, found.deltas[found.deltas["view"] == "centre"], found.by_seed)
+    assert (one.word, one.why) == (INCONCLUSIVE, "no paired runs yet") and math.isnan(one.interval.low)
+
+
+def test_the_ten_views_are_judged_not_the_central_one(tmp_path):
+    made = {}
+    for seed, count in enumerate((19, 20, 21)):
+        for arm, wrongs in (("base", 100), ("off", 100 + count)):
+            ten = [6] * wrongs + [1] * (IMAGES - wrongs)
+            made[arm, seed] = wrong("", **CIFAR)
+            made[arm, seed] = dataclasses.replace(made[arm, seed], ten=ten, centre=[1] * IMAGES)
+    found = find(make_study(tmp_path, made, claims={"model/lrn=off": "P04"}), tmp_path)
+    assert found.verdicts[0].word == REPRODUCED
+
+
+def test_arms_without_a_claim_have_no_verdict(tmp_path):
+    made = {(arm, 0): wrong("0006") for arm in LRN}
+    found = find(make_study(tmp_path, made), tmp_path)
+    assert found.verdicts == [] and "claims" not in found.tables()
+
+
+# --- judge alone
+
+P04 = claims_of("P04")[0]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "word"),
+    [
+        (0.02, 0.03, REPRODUCED),  # 2 points, at either end
+        (0.01, 0.02, REPRODUCED),
+        (0.01, 0.0199, SAME_SIGN),
+        (0.0201, 0.03, SAME_SIGN),
+        (0.0, 0.03, INCONCLUSIVE),
+        (-0.01, 0.02, INCONCLUSIVE),
+        (-0.01, 0.0199, CONTRADICTED),
+        (-0.01, 0.0, CONTRADICTED),
+        (-0.02, -0.01, CONTRADICTED),
+    ],
+)
+def test_the_edges_of_each_verdict(low, high, word):
+    assert judge(P04, Interval(low, high))[0] == word
+
+
+def test_at_least_needs_only_the_upper_end(tmp_path):
+    least = dataclasses.replace(P04, reading="at least")
+    assert judge(least, Interval(0.001, 0.02))[0] == REPRODUCED and judge(least, Interval(0.03, 0.04))[0] == REPRODUCED
+    assert judge(least, Interval(0.001, 0.019))[0] == SAME_SIGN
+    assert judge(least, Interval(-0.001, 0.019))[0] == CONTRADICTED
+    assert judge(least, Interval(-0.001, 0.02))[0] == INCONCLUSIVE
+
+
+def test_a_direction_alone_is_never_excluded_by_size():
+    for sign in (dataclasses.replace(P04, reading="sign"), dataclasses.replace(P04, reading="sign", delta=None)):
+        assert judge(sign, Interval(-0.001, 0.001))[0] == INCONCLUSIVE
+        assert judge(sign, Interval(0.0001, 0.001))[0] == REPRODUCED
+        assert judge(sign, Interval(-0.001, -0.0001))[0] == CONTRADICTED
+
+
+intervals = st.tuples(st.floats(-0.1, 0.1), st.floats(0, 0.1)).map(lambda pair: Interval(pair[0], pair[0] + pair[1]))
+with_sizes = st.sampled_from([claim for claim in all_claims() if claim.delta])
+readings = st.sampled_from(["value", "about", "at least", "sign"])
+
+
+@given(with_sizes, readings, intervals)
+def test_a_claim_and_a_finding_of_the_other_sign_together_are_the_same_verdict(claim: Claim, reading, interval):
+    claim = dataclasses.replace(claim, reading=reading)
+    turned = dataclasses.replace(claim, delta=-claim.delta)
+    assert judge(claim, interval) == judge(turned, Interval(-interval.high, -interval.low))
+
+
+@given(with_sizes, readings, intervals, st.floats(0, 0.1))
+def test_an_effect_that_is_larger_never_turns_reproduced_into_contradicted(claim: Claim, reading, interval, more):
+    claim = dataclasses.replace(claim, reading=reading)
+    moved = Interval(interval.low + claim.sign * more, interval.high + claim.sign * more)
+    if judge(claim, interval)[0] in (REPRODUCED, SAME_SIGN):
+        assert judge(claim, moved)[0] in (REPRODUCED, SAME_SIGN)
+
+
+@given(with_sizes, readings, intervals, st.floats(0, 0.1))
+def test_a_wider_interval_never_contradicts_what_a_narrower_one_did_not(claim: Claim, reading, interval, more):
+    claim = dataclasses.replace(claim, reading=reading)
+    wide = Interval(interval.low - more, interval.high + more)
+    before, after = judge(claim, interval)[0], judge(claim, wide)[0]
+    if after == CONTRADICTED:
+        assert before in (CONTRADICTED, SAME_SIGN)
+    if before == INCONCLUSIVE:
+        assert after == INCONCLUSIVE
+
+
+@given(with_sizes, intervals)
+def test_about_is_read_as_a_value(claim: Claim, interval):
+    one, other = (dataclasses.replace(claim, reading=reading) for reading in ("about", "value"))
+    assert judge(one, interval) == judge(other, interval)
