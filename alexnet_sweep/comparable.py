@@ -59,11 +59,26 @@ def kept_out(evidence: Evidence) -> list[KeptOut]:
     return found
 
 
+def by_design(evidence: Evidence) -> dict[str, list[str]]:
+    """What must agree otherwise, but differs between arms since the study switches it: each with its values."""
+    switched = _switched_keys(evidence)
+    found: dict[str, list[str]] = {}
+    for what, path, subjects in RULES:
+        if _is_switched(subjects, switched):
+            texts = [
+                _text(_at({"result": run.result or {}, "config": run.config or {}}, path)) for run in evidence.done
+            ]
+            if len(set(texts)) > 1:
+                found[what] = list(dict.fromkeys(_short(text, texts[0]) for text in texts if text != texts[0]))
+                found[what].insert(0, _short(texts[0], next(text for text in texts if text != texts[0])))
+    return found
+
+
 def _switched_keys(evidence: Evidence) -> set[str]:
     """The study's factors, and the keys and groups that some run sets and others do not: what a factor may bundle."""
-    overrides = [set(record.overrides) for record in evidence.records]
-    own = set.union(*overrides) - set.intersection(*overrides)
-    return {str(key) for key in evidence.plan["keys"]} | {text.lstrip("+~").split("=", 1)[0] for text in own}
+    runs = Counter(override for record in evidence.records for override in set(record.overrides))
+    own = [override for override, count in runs.items() if count < len(evidence.records)]
+    return {str(key) for key in evidence.plan["keys"]} | {override.lstrip("+~").split("=", 1)[0] for override in own}
 
 
 def _is_switched(subjects: Sequence[str], switched: Collection[str]) -> bool:

@@ -7,13 +7,14 @@ without repetition, the variance of their mean is the sum of two parts:
     of seeds     MS_seeds / (n N) + 1 / (12 n N²)      what another draw of seeds would move, and all that is noise
     of images    max(0, MS_images - MS_rest) / (n N)   what another draw of images would move beyond that
 
-A seed's difference is a whole number of images over N, and is spread over a step like any rounded number, by 1 / 12 N²:
-without that, two seeds that agree by chance would claim to be sure.
+A seed's difference comes in steps of 1 / N, and what is rounded to steps has a twelfth of a squared step of variance
+within them: without it, two seeds that agree by chance would claim to be sure.
 
 Each part has its own number of degrees of freedom, so their half-widths are found apart and added as squares:
 t²(n - 1) · of seeds + z² · of images. `benchmarks/calibration.py` measures it: 94 to 98 % of intervals that claim 95 %
-cover the truth. Its two rivals do not: Satterthwaite's degrees of freedom cover 87 to 92 % with two seeds, since a
-small MS_seeds both narrows the interval and claims many degrees of freedom; a bootstrap over two or three seeds less.
+cover the truth, and 99 % with two seeds and a handful of errors. Its rivals do not: Satterthwaite's degrees of freedom
+cover 87 to 94 % with two seeds, since a small MS_seeds both narrows the interval and claims many degrees of freedom; a
+bootstrap over two or three seeds 36 to 68 %.
 """
 
 import functools
@@ -148,7 +149,7 @@ def _images_part(differences: Differences, by_image: Differences, by_seed: Diffe
     of_seeds = images * float(np.square(by_seed).sum()) - squared_mean
     rest = float(np.square(differences).sum()) - squared_mean - of_images - of_seeds
     excess = float(of_images) / max(1, images - 1) - float(rest) / max(1, (seeds - 1) * (images - 1))
-    return max(0.0, excess) / (seeds * images) + 1.0 / (seeds * images**2)
+    return float(max(0.0, excess) / (seeds * images) + 1.0 / (seeds * images**2))
 
 
 @functools.cache

@@ -12,9 +12,8 @@ KINDS = {"P": "paper", "L": "author log", "C": "cuda-convnet", "E": "third party
 
 
 def every(test):
-    return pytest.mark.parametrize(
-        "claim", all_claims(), ids=lambda claim: f"{claim.id} {claim.ablated} {claim.measure}"
-    )(test)
+    named = [pytest.param(claim, id=f"{claim.id} {claim.ablated} {claim.measure}") for claim in all_claims()]
+    return pytest.mark.parametrize("claim", named)(test)
 
 
 def test_every_row_of_the_file_is_a_claim():
@@ -62,12 +61,12 @@ def test_a_reference_bears_on_a_claim_of_the_paper(claim):
         assert {other.kind for other in claims_of(claim.about)} == {"paper"}
 
 
-def test_the_logs_round_to_what_the_paper_prints():
+def test_the_logs_are_what_the_paper_prints():
     """L02, L03, L05 and L08 are the runs behind P02, P03, P05 and P08."""
     for number in ("02", "03", "05", "08"):
         for printed, logged in zip(claims_of(f"P{number}"), claims_of(f"L{number}"), strict=True):
             assert printed.measure == logged.measure and logged.about == printed.id
-            assert round(100 * logged.delta, 1) == pytest.approx(100 * printed.delta, abs=0.1)
+            assert logged.delta == pytest.approx(printed.delta, abs=0.0006)  # the paper rounds both errors first
 
 
 @pytest.mark.parametrize(
@@ -115,5 +114,5 @@ def test_an_arm_can_test_a_claim_of_the_paper_that_compares():
 
 def test_references_of_a_claim_are_the_rows_about_it():
     found = references("P03")
-    assert {claim.id for claim in found} == {"L03", "L22", "L23", "L24", "E04"}
+    assert {"L03", "E04"} <= {claim.id for claim in found} and {claim.about for claim in found} == {"P03"}
     assert references("P99") == [] and claims_of("P99") == []

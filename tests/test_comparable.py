@@ -67,7 +67,7 @@ def test_a_run_that_differs_in_what_the_study_switches_is_compared(tmp_path, las
     assert not found.kept_out and paired(found) == {2}
 
 
-@pytest.mark.parametrize("factor", ["model/lrn", "trainer.epochs", "schedule", "data.heldout_fraction", "data"])
+@pytest.mark.parametrize("factor", ["model/lrn", "trainer.epochs", "schedule", "data", "experiment"])
 def test_other_training_sources_keep_out_whatever_the_study_switches(tmp_path, factor):
     assert len(studied(tmp_path, {"result": {"source_hash": "t"}}, key=factor).kept_out) == 1
 

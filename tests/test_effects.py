@@ -310,6 +310,13 @@ def test_runs_kept_out_are_not_paired(tmp_path):
     assert found.deltas[found.deltas["arm_id"] == "off"]["paired_seeds"].tolist() == [1] * 4
 
 
+def test_a_baselines_run_kept_out_is_not_paired_either(tmp_path):
+    made = SEEDS | {("base", 1): wrong("0000000011", train_error=0.06, steps=200, result={"epochs": 5})}
+    table = rows(found_of(tmp_path, made).by_seed, "arm_id", "measure")
+    assert table.loc[("off", "train_error"), "delta"] == pytest.approx(0.06)
+    assert table.loc[("off", "steps"), "delta"] == pytest.approx(3.0)
+
+
 # --- what must not matter
 
 

@@ -103,6 +103,16 @@ def test_a_missing_arm_leaves_out_what_it_would_have_been_compared_with(tmp_path
     }
 
 
+def test_a_missing_arm_at_the_baselines_level_leaves_out_its_comparisons_too(tmp_path):
+    found = study(tmp_path, TWO_BY_THREE | {"a=on b=z": []}, "factorial")
+    assert told(found.effects) == {
+        ("a=off", ""): pytest.approx((2 + 6) / 2 / IMAGES),  # not b=z
+        ("b=y", ""): pytest.approx((1 + 5) / 2 / IMAGES),
+        ("b=z", ""): pytest.approx(13 / IMAGES),  # where a is off
+        ("a=off", "b=y"): pytest.approx((8 - 3 - 2 + 1) / IMAGES),
+    }
+
+
 def test_holm_counts_main_effects_and_interactions_apart(tmp_path):
     effects = study(tmp_path, TWO_BY_THREE, "factorial").effects
     for kind, family in effects.groupby("kind"):

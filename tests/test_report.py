@@ -12,7 +12,7 @@ from alexnet_sweep.errors import FolderError
 from alexnet_sweep.report.document import Document, Heading, Paragraph, Table
 from alexnet_sweep.report.markdown import aligned, to_markdown
 from alexnet_sweep.report.write import write_report
-from alexnet_sweep.store import RunFolder
+from alexnet_sweep.store import RunFolder, study_folder
 from alexnet_sweep.wording import printable
 from test_aggregate import RANKS, make_run, make_study
 from test_sweep import contents_of
@@ -77,6 +77,32 @@ def test_runs_made_with_different_settings_are_said_to_be_mixed(tmp_path: Path) 
     make_run(RunFolder(tmp_path / "runs" / f"{1:012x}"), [1, 1, 2, 6], threads=2)
     text = write_report("hand", tmp_path / "runs", tmp_path / "reports").text
     assert "**Mixed settings.**" in text and "cpu_threads: 1 and 2" in text
+
+
+def test_what_differs_by_design_is_told_of_and_compared(tmp_path: Path) -> None:
+    make_study(tmp_path / "runs", dict(RANKS))
+    plan = study_folder(tmp_path / "runs", "hand").read_plan()
+    arms = [arm | {"levels": {"trainer.epochs": epochs}} for arm, epochs in zip(plan["arms"], ("3", "9"), strict=True)]
+    study_folder(tmp_path / "runs", "hand").write_plan(plan | {"keys": ["trainer.epochs"], "arms": arms})
+    for number in (2, 3):
+        folder = RunFolder(tmp_path / "runs" / f"{number:012x}")
+        folder.result.write_text(json.dumps(json.loads(folder.result.read_text()) | {"epochs": 9}))
+    text = write_report("hand", tmp_path / "runs", tmp_path / "reports").text
+    assert "**By design.** The study switches this, and its deltas hold the effect of it: epochs: 3 and 9." in text
+    assert "Not alike" not in text and "+25.00 [" in text
+
+
+def test_runs_that_are_not_alike_are_named_and_kept_out_unless_mixing_is_allowed(tmp_path: Path) -> None:
+    make_study(tmp_path / "runs", dict(RANKS))
+    for number in (2, 3):
+        folder = RunFolder(tmp_path / "runs" / f"{number:012x}")
+        folder.result.write_text(json.dumps(json.loads(folder.result.read_text()) | {"epochs": 9}))
+    text = write_report("hand", tmp_path / "runs", tmp_path / "reports").text
+    assert "2 finished runs differ from the baseline and are kept out of every comparison" in text
+    assert "model/lrn=off, seed 0 (epochs: 9 instead of 3)" in text and "+25.00" not in text
+    assert text.count("done, not compared") == 2
+    mixed = write_report("hand", tmp_path / "runs", tmp_path / "reports", allow_mixed=True).text
+    assert "compared all the same" in mixed and "+25.00 [" in mixed
 
 
 def test_the_same_folders_give_the_same_bytes(tmp_path: Path) -> None:

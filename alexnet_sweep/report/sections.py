@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from alexnet_sweep.aggregate import RunRecord, one_value
-from alexnet_sweep.comparable import mixed_settings
+from alexnet_sweep.comparable import by_design, mixed_settings
 from alexnet_sweep.doubt import BOTH, CONSERVATIVE, IMAGES
 from alexnet_sweep.findings import Findings
 from alexnet_sweep.report.beside_paper import claims
@@ -72,6 +72,10 @@ def _notices(findings: Findings) -> list[Block]:
         blocks.append(
             Notice("Not alike", f"{len(kept)} finished runs differ from the baseline and are {what}: {told}.")
         )
+    switched = by_design(evidence)
+    if switched:
+        told = "; ".join(f"{what}: {' and '.join(values)}" for what, values in switched.items())
+        blocks.append(Notice("By design", f"The study switches this, and its deltas hold the effect of it: {told}."))
     mixed = mixed_settings(evidence.done)
     if mixed:
         told = "; ".join(f"{key}: {' and '.join(values)}" for key, values in mixed.items())
