@@ -39,6 +39,11 @@ class Runs:
                 by_arm[record.arm_id][record.seed] = record
         return cls(by_arm, answers, evidence)
 
+    @property
+    def records(self) -> list[RunRecord]:
+        """All of them, by arm and seed in the plan's order."""
+        return [record for seeds in self.by_arm.values() for record in seeds.values()]
+
     def contrast(
         self, weights: Mapping[str, float], split: str, view: str, metric: str
     ) -> tuple[NDArray[np.float64] | None, list[int], str]:
@@ -72,7 +77,7 @@ def arm_table(results: pd.DataFrame, runs: Runs) -> pd.DataFrame:
     seed), note. Missing where there is nothing to compare, as the note says.
     """
     baseline, rows = runs.evidence.baseline, []
-    done = results[results["split"].isin(runs.answers.splits)]
+    done = _compared(results[results["split"].isin(runs.answers.splits)], runs)
     for split in runs.answers.splits:
         for view, (metric, _) in itertools.product(VIEWS, METRICS.items()):
             chosen = done[(done["split"] == split) & (done["view"] == view)]
@@ -90,6 +95,11 @@ def arm_table(results: pd.DataFrame, runs: Runs) -> pd.DataFrame:
                     row |= difference(runs, {arm_id: 1.0, baseline: -1.0}, split, view, metric)
                 rows.append(row)
     return with_findings(pd.DataFrame(rows), ["split", "view", "metric"]) if rows else pd.DataFrame(rows)
+
+
+def _compared(results: pd.DataFrame, runs: Runs) -> pd.DataFrame:
+    """The rows of runs that may be compared: what is kept out moves no arm's own error either."""
+    return results[results["run_id"].isin([record.run_id for record in runs.records])]
 
 
 def _images(runs: Runs, arm_id: str, split: str) -> int:
@@ -174,17 +184,15 @@ def seed_table(results: pd.DataFrame, runs: Runs) -> pd.DataFrame:
     change (a geometric mean: 0 as many as the baseline, 1 twice as many). Columns: arm, arm_id, baseline, measure,
     seeds, value (the arm's own mean: error, gap, or steps), paired_seeds, delta, low, high, p, p_holm, finding, note.
     """
-    rows = []
+    rows, results = [], _compared(results, runs)
     for measure in MEASURES:
         values = _measured(results, measure)
         base = {seed: values[arm, seed] for arm, seed in values if arm == runs.evidence.baseline}
         for arm_id, label in runs.evidence.labels.items():
-            comparable = runs.by_arm[arm_id]
             own = {seed: values[arm, seed] for arm, seed in values if arm == arm_id}
             row = {"arm": label, "arm_id": arm_id, "baseline": arm_id == runs.evidence.baseline, "measure": measure}
             row |= {"seeds": len(own), "value": np.mean(list(own.values())) if own else np.nan}
-            seeds = [seed for seed in own if seed in base and seed in comparable]
-            seeds = [] if row["baseline"] else [s for s in seeds if s in runs.by_arm[runs.evidence.baseline]]
+            seeds = [] if row["baseline"] else [seed for seed in own if seed in base]
             rows.append(row | _over_seeds([own[s] for s in seeds], [base[s] for s in seeds], measure))
     table = pd.DataFrame(rows)
     return with_findings(table, ["measure"]) if len(table) else table

@@ -42,7 +42,7 @@ class Findings:
     @property
     def compared(self) -> list[RunRecord]:
         """The finished runs that are compared, in the plan's order."""
-        return [record for record in self.evidence.done if record.seed in self.runs.by_arm[record.arm_id]]
+        return self.runs.records
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Every table by its name; those without a row are left out."""
@@ -98,5 +98,5 @@ def find(study: str, runs: Path, allow_mixed: bool | None = None) -> Findings:
         by_seed if done else nothing,
         step_table(compared, *HEADLINE) if done and cumulative else nothing,
         effect_table(compared, *HEADLINE) if done and not cumulative else nothing,
-        verdicts(evidence, deltas, by_seed) if done else [],
+        verdicts(evidence, compared.records, deltas, by_seed) if done else [],
     )

@@ -5,7 +5,7 @@ it, whatever it finds. A verdict needs an interval that covers other seeds as we
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,14 +41,20 @@ class Verdict:
     why: str
 
 
-def verdicts(evidence: Evidence, deltas: pd.DataFrame, by_seed: pd.DataFrame) -> list[Verdict]:
-    """For each arm that tests a claim, and each measure of the claim, in the plan's order."""
+def verdicts(
+    evidence: Evidence, compared: Sequence[RunRecord], deltas: pd.DataFrame, by_seed: pd.DataFrame
+) -> list[Verdict]:
+    """For each arm that tests a claim, and each measure of the claim, in the plan's order.
+
+    `compared` are the finished runs that the tables hold.
+    """
     claimed: Mapping[str, str] = evidence.plan.get("claims", {})
     found = []
     for arm_id, label in evidence.labels.items():
         for claim in claims_of(claimed.get(label, "")):
             row = _row(arm_id, claim, deltas, by_seed)
-            found.append(_judged(evidence, arm_id, claim, row))
+            own = [record for record in compared if record.arm_id in (arm_id, evidence.baseline)]
+            found.append(_judged(own, arm_id, claim, row))
     return found
 
 
@@ -66,10 +72,9 @@ def _row(arm_id: str, claim: Claim, deltas: pd.DataFrame, by_seed: pd.DataFrame)
     return None if chosen.empty else {str(key): value for key, value in chosen.iloc[0].items()}
 
 
-def _judged(evidence: Evidence, arm_id: str, claim: Claim, row: Mapping[str, Any] | None) -> Verdict:
+def _judged(compared: list[RunRecord], arm_id: str, claim: Claim, row: Mapping[str, Any] | None) -> Verdict:
     delta = math.nan if row is None else float(row["delta"])
     interval = Interval.none() if row is None else Interval(float(row["low"]), float(row["high"]))
-    compared = [record for record in evidence.done if record.arm_id in (arm_id, evidence.baseline)]
     reasons = differences_from(claim, compared)
     if reasons:
         return Verdict(arm_id, claim, delta, interval, NOT_COMPARABLE, "; ".join(reasons))

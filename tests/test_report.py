@@ -101,6 +101,8 @@ def test_runs_that_are_not_alike_are_named_and_kept_out_unless_mixing_is_allowed
     assert "2 finished runs differ from the baseline and are kept out of every comparison" in text
     assert "model/lrn=off, seed 0 (epochs: 9 instead of 3)" in text and "+25.00" not in text
     assert text.count("done, not compared") == 2
+    (row,) = [line for line in text.splitlines() if line.startswith("| model/lrn=off |     0 |")][:1]
+    assert "–" in row  # its own error is not shown beside those of others
     mixed = write_report("hand", tmp_path / "runs", tmp_path / "reports", allow_mixed=True).text
     assert "compared all the same" in mixed and "+25.00 [" in mixed
 
