@@ -16,8 +16,9 @@ from scipy import stats
 
 from alexnet_sweep.aggregate import Evidence, RunRecord
 from alexnet_sweep.answers import METRICS, VIEWS, Answers
-from alexnet_sweep.doubt import CONSERVATIVE, Doubt, doubt, holm, mcnemar
+from alexnet_sweep.doubt import CONSERVATIVE, IMAGES, Doubt, doubt, holm, mcnemar
 
+WORSE_ONCE, BETTER_ONCE = "worse with this seed", "better with this seed"  # other images alone would not turn it
 HURTS, HELPS, UNCLEAR, HINT = "hurts", "helps", "not distinguishable", "not distinguishable after Holm"
 ALPHA = 0.05
 
@@ -157,19 +158,27 @@ def with_findings(table: pd.DataFrame, family: Sequence[str]) -> pd.DataFrame:
     adjusted = table.groupby(list(family), sort=False)["p"].transform(lambda p: holm(p.to_numpy(float)))
     table = table.assign(p_holm=adjusted)
     figures = table[["low", "high", "p_holm"]].to_numpy(float)
-    table["finding"] = [finding(low, high, p) for low, high, p in figures.tolist()]
+    once = [covers == IMAGES for covers in table["covers"]] if "covers" in table else [False] * len(table)
+    table["finding"] = [
+        finding(low, high, p, once=alone) for (low, high, p), alone in zip(figures.tolist(), once, strict=True)
+    ]
     last = ["finding", "note"]
     return table[[column for column in table if column not in last] + last]
 
 
-def finding(low: float, high: float, p_holm: float) -> str:
-    """The direction of an effect in words; empty where there is no interval."""
+def finding(low: float, high: float, p_holm: float, *, once: bool = False) -> str:
+    """The direction of an effect in words; empty where there is no interval.
+
+    `once`: there is one pair of runs, and nothing is said of the part itself.
+    """
     if np.isnan(low):
         return ""
     if low <= 0 <= high:
         return UNCLEAR
     if p_holm >= ALPHA:
         return HINT
+    if once:
+        return WORSE_ONCE if low > 0 else BETTER_ONCE
     return HURTS if low > 0 else HELPS
 
 

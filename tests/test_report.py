@@ -79,6 +79,16 @@ def test_runs_made_with_different_settings_are_said_to_be_mixed(tmp_path: Path) 
     assert "**Mixed settings.**" in text and "cpu_threads: 1 and 2" in text
 
 
+@pytest.mark.parametrize(("seeds", "words"), [((0,), "worse with this seed"), ((0, 1, 2), "hurts")])
+def test_one_pair_of_runs_says_nothing_of_the_part_itself(tmp_path: Path, seeds: tuple[int, ...], words: str) -> None:
+    right, wrong = [1] * 100, [2] * 50 + [1] * 50
+    ranks: dict[tuple[str, int], list[int] | None] = {("base", seed): right for seed in seeds}
+    text = report_of(tmp_path, ranks | {("off", seed): wrong for seed in seeds})
+    (row,) = [line for line in text.splitlines() if line.startswith("| model/lrn=off |") and "+50.00" in line][:1]
+    assert f"| {words} " in row
+    assert ("the intervals cover the choice of the test images only" in text) == (len(seeds) == 1)
+
+
 def test_what_differs_by_design_is_told_of_and_compared(tmp_path: Path) -> None:
     make_study(tmp_path / "runs", dict(RANKS))
     plan = study_folder(tmp_path / "runs", "hand").read_plan()

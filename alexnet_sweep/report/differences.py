@@ -7,7 +7,7 @@ import pandas as pd
 
 from alexnet_sweep.aggregate import one_value
 from alexnet_sweep.doubt import IMAGES
-from alexnet_sweep.effects import HELPS, HINT, HURTS, UNCLEAR
+from alexnet_sweep.effects import BETTER_ONCE, HELPS, HINT, HURTS, UNCLEAR, WORSE_ONCE
 from alexnet_sweep.findings import Findings
 from alexnet_sweep.report.document import Block, Heading, Paragraph, Table
 from alexnet_sweep.report.numbers import (
@@ -28,6 +28,12 @@ VIEW_WORDS = {
     2: "two views (the image and its mirror; images are stored at the crop's size), averaged",
     1: "one view (images are stored at the crop's size; no mirrors)",
 }
+SENTENCES = {
+    HURTS: "The change hurts",
+    HELPS: "The change helps",
+    WORSE_ONCE: "Worse in the one pair of runs there is; more seeds would say whether that is the change's doing",
+    BETTER_ONCE: "Better in the one pair of runs there is; more seeds would say whether that is the change's doing",
+}
 WAYS = {"build_up": "The recipe, built up", "take_away": "The recipe, taken away"}
 
 
@@ -44,7 +50,7 @@ def _sentences(findings: Findings, rows: pd.DataFrame) -> list[str]:
         return ["Nothing can be compared yet: no arm has finished a seed that the baseline has finished."]
     split = "Top-1 test error, averaged views; Δ with its 95 % interval, in percentage points."
     lines = []
-    for word, told in ((HURTS, "Taking it out hurts"), (HELPS, "Taking it out helps")):
+    for word, told in SENTENCES.items():
         part = compared[compared["finding"] == word].sort_values("delta", key=abs, ascending=False, kind="stable")
         if len(part):
             lines.append(f"{told}: {'; '.join(_told(row) for row in records(part))}.")
@@ -139,7 +145,7 @@ def other_tables(findings: Findings) -> list[Block]:
         blocks.append(Paragraph(f"No top-5 errors where the data set has {either(few)} classes."))
     pairs = findings.headline[findings.headline["mcnemar_p"].notna()]
     if len(pairs):
-        head = ["arm", "broken", "fixed", "McNemar's exact p", "Δ [95 %, images drawn anew]"]
+        head = ["arm", "broken", "fixed", "McNemar's exact p", "95 %, images drawn anew"]
         rows = [
             [
                 *(str(row["arm"]), str(int(row["broken"])), str(int(row["fixed"])), p_words(float(row["mcnemar_p"]))),
