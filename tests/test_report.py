@@ -1,6 +1,10 @@
 """The Markdown report: the right numbers, every run shown, the same bytes again."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -127,6 +131,19 @@ def test_the_same_folders_give_the_same_bytes(tmp_path: Path) -> None:
         *tables,
     }
     assert before == contents_of(tmp_path / "reports/hand")
+
+
+def test_the_report_of_copied_run_folders_has_the_same_bytes_in_another_process(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    make_study(here / "runs", dict(RANKS))
+    shutil.copytree(here / "runs", there / "runs")
+    made = []
+    for folder, seed in ((here, "1"), (there, "2")):  # of Python's own hashes
+        command = [sys.executable, "-m", "alexnet_sweep.report", "hand"]
+        environment = os.environ | {"PYTHONHASHSEED": seed}
+        subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
+        made.append({path.relative_to(folder): data for path, data in contents_of(folder).items()})
+    assert made[0] == made[1] and Path("reports/hand/report.html") in made[0]
 
 
 def test_an_unknown_study_is_refused_with_those_there_are(tmp_path: Path) -> None:
