@@ -15,8 +15,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from alexnet_sweep.report.canvas import INK, write
 from alexnet_sweep.report.figures import (
-    INK,
     Curves,
     Effect,
     Gap,
@@ -28,7 +28,6 @@ from alexnet_sweep.report.figures import (
     heatmap,
     learning_curves,
     steps,
-    write,
 )
 
 HOSTILE = [
@@ -119,7 +118,8 @@ from pathlib import Path
 import matplotlib
 if sys.argv[1] == "b":
     matplotlib.rcParams.update({"font.size": 20, "lines.linewidth": 9, "axes.grid": True, "svg.fonttype": "path"})
-from alexnet_sweep.report.figures import Effect, forest, write
+from alexnet_sweep.report.canvas import write
+from alexnet_sweep.report.figures import Effect, forest
 write(forest([Effect("a", 0.01, 0.0, 0.02, True, 0.005, 0.015, 0.01)]), Path(sys.argv[2]), sys.argv[1])
 assert matplotlib.rcParams["font.size"] == (20 if sys.argv[1] == "b" else 10)
 """

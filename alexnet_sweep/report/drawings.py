@@ -9,6 +9,7 @@ import pandas as pd
 from alexnet_sweep.doubt import IMAGES
 from alexnet_sweep.findings import Findings
 from alexnet_sweep.report import figures
+from alexnet_sweep.report.canvas import write
 from alexnet_sweep.report.document import Figure
 from alexnet_sweep.store import RunFolder
 
@@ -25,7 +26,7 @@ def draw(findings: Findings, folder: Path) -> list[Figure]:
             if figure is None:
                 (folder / f"{name}.{suffix}").unlink(missing_ok=True)
         if figure is not None:
-            figures.write(figure, folder, name)
+            write(figure, folder, name)
             drawn.append(Figure(name, words))
     return drawn
 

@@ -1,4 +1,4 @@
-"""The drawings of a report: `write(forest(rows), folder, "forest")`. The same data give the same bytes.
+"""The drawings of a report: `canvas.write(forest(rows), folder, "forest")`. The same data give the same bytes.
 
 Figures are fractions here (0.0123) and percent on paper (1.23). What is missing or not finite is left out, labels are
 plain text whatever they hold, and where there is nothing to draw it is a ValueError. No drawing depends on colour
@@ -6,39 +6,47 @@ alone, nor on a light page: the SVG has no background, and its text and axes are
 the page that it is inlined in; as a file of its own it follows the reader's system.
 """
 
-import io
 import math
-import re
-import unicodedata
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
-from matplotlib.legend_handler import HandlerErrorbar
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter, MaxNLocator
-from PIL.PngImagePlugin import PngImageFile
 
-from alexnet_sweep.files import whole_file, write_text
+from alexnet_sweep.report.canvas import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    NORMAL,
+    ORANGE,
+    PURPLE,
+    ROW,
+    SMALL,
+    TALLEST,
+    VERMILLION,
+    WIDTH,
+    Missing,
+    axes_at,
+    fit_text,
+    limits_of,
+    not_empty,
+    percent_of,
+    reach_of,
+    signed_number,
+    style,
+    text_width,
+    with_legend,
+    wrap_text,
+)
 
-Missing = float | None
-
-INK = "#010203"  # near-black on the PNG's white; `currentColor` in the SVG
-GREY = "#808080"
-BLUE, VERMILLION, GREEN, ORANGE, PURPLE = "#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7"
 LOOKS = (  # of arms that share a panel: colour, marker, line; more arms than these have a panel each
     (INK, "o", "-"),
     (BLUE, "s", "--"),
@@ -49,33 +57,8 @@ LOOKS = (  # of arms that share a panel: colour, marker, line; more arms than th
 )
 SPLITS = ((BLUE, "o", "-"), (VERMILLION, "s", "--"))  # held-out, training
 DIVERGING = LinearSegmentedColormap.from_list("blue-white-vermillion", [BLUE, "#f7f7f7", VERMILLION])
-WIDTH, ROW, TALLEST = 8.0, 0.24, 400.0  # inches; beyond the last no PNG is drawn
-SMALL, NORMAL = 8.0, 9.0  # points
-DPI = 150
 HURTS = "Δ Top-1 error, percentage points (right: removing it hurts)"
 BEYOND = "Δ beyond the sum of both, percentage points"
-STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": NORMAL,
-    "text.parse_math": False,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "alexnet_sweep",
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.linewidth": 0.8,
-    "xtick.labelsize": SMALL,
-    "ytick.labelsize": SMALL,
-    "legend.frameon": False,
-    "legend.fontsize": SMALL,
-} | dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK)
-
-ROUND = 'stroke-linejoin="round" stroke-linecap="butt"'
-CSS = (
-    "<style>svg:root{color:#1b1f24}@media(prefers-color-scheme:dark){svg:root{color:#e6edf3}}</style>"  # not if inlined
-)
 
 
 @dataclass(frozen=True)
@@ -144,43 +127,19 @@ class Gap:
     test: Missing
 
 
-@contextmanager
-def _style() -> Iterator[None]:
-    """Our settings and no user's, for as long as a drawing takes; glyphs that DejaVu lacks become boxes in silence."""
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        yield
-
-
-@_style()
-def write(figure: Figure, folder: Path, name: str) -> None:
-    """NAME.svg and NAME.png."""
-    drawn = io.StringIO()
-    figure.savefig(drawn, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    write_text(folder / f"{name}.svg", _following_the_page(drawn.getvalue()))
-    pixels = io.BytesIO()
-    figure.savefig(pixels, format="png", dpi=DPI, facecolor="white")
-    with whole_file(folder / f"{name}.png") as stream:
-        PngImageFile(io.BytesIO(pixels.getvalue())).convert("RGB").quantize(256).save(
-            stream, "PNG", optimize=True, dpi=(DPI, DPI)
-        )
-
-
-@_style()
+@style()
 def forest(rows: Sequence[Effect], axis: str = HURTS) -> Figure:
     """Deltas with their intervals, a row an arm in the order given, and what the paper claims."""
-    _some(rows, "rows of the forest plot")
+    not_empty(rows, "rows of the forest plot")
     figure, (axes,) = _stacked([[row.label for row in rows]], axis)
     axes.axvline(0, color=INK, linewidth=1)
-    deltas, claims = [_percent(row.delta) for row in rows], [_percent(row.claimed) for row in rows]
-    whole = [(_percent(row.low), _percent(row.high)) for row in rows]
-    inner = [(_percent(row.low_images), _percent(row.high_images)) for row in rows]
+    deltas, claims = [percent_of(row.delta) for row in rows], [percent_of(row.claimed) for row in rows]
+    whole = [(percent_of(row.low), percent_of(row.high)) for row in rows]
+    inner = [(percent_of(row.low_images), percent_of(row.high_images)) for row in rows]
     thick = [inner[number] if row.over_seeds else whole[number] for number, row in enumerate(rows)]
-    left, right = _reach([0.0, *deltas, *claims, *(end for ends in thick for end in ends)], whole)
+    left, right = reach_of([0.0, *deltas, *claims, *(end for ends in thick for end in ends)], whole)
     axes.set_xlim(left, right)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _signed(value, "g")))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed_number(value, "g")))
     legend: list[tuple[Any, str]] = []
     for over_seeds, colour, marker, width, cap, words in (
         (False, BLUE, "o", 3.5, 0.0, "95 % interval over images only"),
@@ -199,16 +158,16 @@ def forest(rows: Sequence[Effect], axis: str = HURTS) -> Figure:
         looks: dict[str, Any] = {"color": PURPLE, "markerfacecolor": "none", "markeredgewidth": 1.6, "markersize": 8}
         (line,) = axes.plot(claims, range(len(rows)), "D", **looks, gid="claimed")
         legend.append((line, "the paper's value"))
-    return _with_legend(figure, legend)
+    return with_legend(figure, legend)
 
 
-@_style()
+@style()
 def learning_curves(arms: Sequence[Curves], axis: str = "Top-1 error, %") -> Figure:
     """Errors by epoch: seeds thin, their mean thick. More than six arms have a panel each, and seeds are a band."""
-    _some(arms, "arms of the learning curves")
+    not_empty(arms, "arms of the learning curves")
     splits = ["held-out images"] + ["training images (clean)"] * any(_over(arm.train) for arm in arms)
     figure = _panels(arms, splits, axis) if len(arms) > len(LOOKS) else _together(arms, splits, axis)
-    limits = _limits([_percent(value) for arm in arms for seed in (*arm.heldout, *arm.train) for value in seed])
+    limits = limits_of([percent_of(value) for arm in arms for seed in (*arm.heldout, *arm.train) for value in seed])
     longest = max((len(seed) for arm in arms for seed in (*arm.heldout, *arm.train)), default=1)
     for axes in figure.axes:
         axes.set(xlim=(0, longest + 0.5), ylim=limits)
@@ -223,14 +182,14 @@ def _together(arms: Sequence[Curves], splits: Sequence[str], axis: str) -> Figur
     figure = Figure(figsize=(WIDTH, top + 3.5))
     width = (WIDTH - 0.7) / len(splits)
     for column, split in enumerate(splits):
-        axes = _placed(figure, 0.7 + column * width, top, width - 0.25, 3.0)
+        axes = axes_at(figure, 0.7 + column * width, top, width - 0.25, 3.0)
         axes.set_title(split, fontsize=NORMAL)
         axes.set_xlabel("epoch")
         axes.set_ylabel("" if column else axis)
         axes.tick_params(labelleft=column == 0)
         errors = [arm.train if column else arm.heldout for arm in arms]
         lines = [_curve(axes, seeds, *look, "lines") for seeds, look in zip(errors, LOOKS, strict=False)]
-    return _with_legend(figure, [(line, _fitted(arm.label, 2.0, SMALL)) for line, arm in zip(lines, arms, strict=True)])
+    return with_legend(figure, [(line, fit_text(arm.label, 2.0, SMALL)) for line, arm in zip(lines, arms, strict=True)])
 
 
 def _panels(arms: Sequence[Curves], splits: Sequence[str], axis: str) -> Figure:
@@ -241,8 +200,8 @@ def _panels(arms: Sequence[Curves], splits: Sequence[str], axis: str) -> Figure:
     behind = [errors for arm in arms if arm.baseline for errors in (arm.heldout, arm.train)]
     for number, arm in enumerate(arms):
         line, column = divmod(number, columns)
-        axes = _placed(figure, 0.7 + column * width, top + line * height, width - 0.2, height - 0.45)
-        axes.set_title(_wrapped(arm.label, width - 0.1, SMALL), fontsize=SMALL, pad=3)
+        axes = axes_at(figure, 0.7 + column * width, top + line * height, width - 0.2, height - 0.45)
+        axes.set_title(wrap_text(arm.label, width - 0.1, SMALL), fontsize=SMALL, pad=3)
         axes.set_ylabel("" if column else axis, fontsize=SMALL)
         lowest = number + columns >= len(arms)
         axes.set_xlabel("epoch" if lowest else "", fontsize=SMALL)
@@ -250,7 +209,7 @@ def _panels(arms: Sequence[Curves], splits: Sequence[str], axis: str) -> Figure:
         grey = [_curve(axes, one, GREY, "", dash) for one, dash in zip(behind, ("-", "--"), strict=False)]
         drawn = [_curve(axes, *of, "band") for of in ((arm.heldout, *SPLITS[0]), (arm.train, *SPLITS[1]))]
     entries = zip([*drawn[: len(splits)], *grey], [*splits, "the baseline's mean"], strict=False)
-    return _with_legend(figure, list(entries))
+    return with_legend(figure, list(entries))
 
 
 def _curve(
@@ -274,50 +233,52 @@ def _over(
     seeds: Sequence[Sequence[Missing]], by: Callable[[Sequence[float]], float] = fmean
 ) -> list[tuple[int, float]]:
     """Epochs, from 1, and the mean error in percent, where all seeds that have any error have one."""
-    figures = [[_percent(value) for value in seed] for seed in seeds]
+    figures = [[percent_of(value) for value in seed] for seed in seeds]
     begun = [values for values in figures if any(map(math.isfinite, values))]
     epochs = enumerate(zip_longest(*begun, fillvalue=math.nan), 1)
     return [(epoch, by(values)) for epoch, values in epochs if all(map(math.isfinite, values))]
 
 
-@_style()
+@style()
 def steps(orders: Sequence[Order], axis: str = "Top-1 error, %") -> Figure:
     """Errors as one part after the other is added, or taken away: a panel an order."""
-    _some(orders, "orders of the cumulative curve")
+    not_empty(orders, "orders of the cumulative curve")
     for order in orders:
-        _some(order.steps, f"steps of {order.name!r}")
+        not_empty(order.steps, f"steps of {order.name!r}")
     figure, panels = _stacked(
         [[step.label for step in order.steps] for order in orders], axis, [order.name for order in orders]
     )
-    ends = [_percent(end) for order in orders for step in order.steps for end in (step.error, step.low, step.high)]
+    ends = [percent_of(end) for order in orders for step in order.steps for end in (step.error, step.low, step.high)]
     for axes, order, (colour, marker, line) in zip(panels, orders, LOOKS[1:] * len(orders), strict=False):
-        axes.set_xlim(*_limits(ends))
+        axes.set_xlim(*limits_of(ends))
         for number, step in enumerate(order.steps):
-            _whisker(axes, number, _percent(step.low), _percent(step.high), colour)
-        errors = [_percent(step.error) for step in order.steps]
+            _whisker(axes, number, percent_of(step.low), percent_of(step.high), colour)
+        errors = [percent_of(step.error) for step in order.steps]
         axes.plot(errors, range(len(errors)), line, color=colour, marker=marker, gid="error")
     return figure
 
 
-@_style()
+@style()
 def heatmap(labels: Sequence[str], pairs: Sequence[Pair], axis: str = BEYOND) -> Figure:
     """A square of interactions in percentage points; missing pairs, and sides without any, stay blank."""
-    _some(labels, "labels of the heat map")
-    _some(pairs, "pairs of the heat map")
+    not_empty(labels, "labels of the heat map")
+    not_empty(pairs, "pairs of the heat map")
     rows = [label for label in labels if any(pair.row == label for pair in pairs)]
     columns = [label for label in labels if any(pair.column == label for pair in pairs)]
-    beside, below = ([_fitted(label, 2.2, NORMAL) for label in side] for side in (rows, columns))
-    longest = max(_width(label, NORMAL) for label in (*beside, *below))
+    beside, below = ([fit_text(label, 2.2, NORMAL) for label in side] for side in (rows, columns))
+    longest = max(text_width(label, NORMAL) for label in (*beside, *below))
     across, down, left, top = 0.98 * len(columns), 0.5 * len(rows), longest + 0.25, 0.45
     tall = top + down + 0.7 * longest + 0.3
     figure = Figure(figsize=(max(left + across + 0.2, 4.6), tall))
-    axes = _placed(figure, left, top, across, down)
+    axes = axes_at(figure, left, top, across, down)
     axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5))
     axes.set_xticks(range(len(columns)), below, rotation=40, ha="right", rotation_mode="anchor", fontsize=NORMAL)
     axes.set_yticks(range(len(rows)), beside, fontsize=NORMAL)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    most = max((abs(value) for value in (_percent(pair.value) for pair in pairs) if math.isfinite(value)), default=0.0)
+    most = max(
+        (abs(value) for value in (percent_of(pair.value) for pair in pairs) if math.isfinite(value)), default=0.0
+    )
     for pair in pairs:
         _cell(axes, columns.index(pair.column), rows.index(pair.row), pair, most or 1.0)
     words = f"{axis}\nframed, bold: the 95 % interval leaves out zero"
@@ -326,7 +287,7 @@ def heatmap(labels: Sequence[str], pairs: Sequence[Pair], axis: str = BEYOND) ->
 
 
 def _cell(axes: Axes, column: int, row: int, pair: Pair, most: float) -> None:
-    value, low, high = _percent(pair.value), _percent(pair.low), _percent(pair.high)
+    value, low, high = percent_of(pair.value), percent_of(pair.low), percent_of(pair.high)
     if not math.isfinite(value):
         return
     red, green, blue, _ = colour = DIVERGING(0.5 + value / most / 2)
@@ -338,29 +299,31 @@ def _cell(axes: Axes, column: int, row: int, pair: Pair, most: float) -> None:
     bounded = math.isfinite(low) and math.isfinite(high)
     middle: dict[str, Any] = {"ha": "center", "va": "center", "color": ink}
     weight = "bold" if clear else "normal"
-    axes.text(column, row - 0.14 * bounded, _signed(value, ".2f"), fontsize=NORMAL, weight=weight, **middle)
+    axes.text(column, row - 0.14 * bounded, signed_number(value, ".2f"), fontsize=NORMAL, weight=weight, **middle)
     if bounded:
-        axes.text(column, row + 0.2, f"[{_signed(low, '.2f')}, {_signed(high, '.2f')}]", fontsize=7, **middle)
+        axes.text(
+            column, row + 0.2, f"[{signed_number(low, '.2f')}, {signed_number(high, '.2f')}]", fontsize=7, **middle
+        )
 
 
-@_style()
+@style()
 def gap(rows: Sequence[Gap], axis: str = "Top-1 error, %") -> Figure:
     """Training and test error of each arm, joined."""
-    _some(rows, "rows of the gap")
+    not_empty(rows, "rows of the gap")
     figure, (axes,) = _stacked([[row.label for row in rows]], axis)
-    train, test = [_percent(row.train) for row in rows], [_percent(row.test) for row in rows]
+    train, test = [percent_of(row.train) for row in rows], [percent_of(row.test) for row in rows]
     for number, ends in enumerate(zip(train, test, strict=True)):
         axes.plot(ends, [number] * 2, color=GREY, linewidth=1.5)
     (left,) = axes.plot(train, range(len(rows)), "o", color=BLUE, gid="train")
     (right,) = axes.plot(test, range(len(rows)), "s", color=VERMILLION, gid="test")
-    axes.set_xlim(*_limits([*train, *test]))
-    return _with_legend(figure, [(left, "training images (clean)"), (right, "test images")])
+    axes.set_xlim(*limits_of([*train, *test]))
+    return with_legend(figure, [(left, "training images (clean)"), (right, "test images")])
 
 
 def _stacked(groups: Sequence[Sequence[str]], axis: str, titles: Sequence[str] = ()) -> tuple[Figure, list[Axes]]:
     """A figure of rows with their labels to the left; a panel a group, one below the other. Row n lies at height n."""
-    fitted = [[_fitted(label, 3.3, NORMAL) for label in labels] for labels in groups]
-    left = 0.25 + max(_width(label, NORMAL) for labels in fitted for label in labels)
+    fitted = [[fit_text(label, 3.3, NORMAL) for label in labels] for labels in groups]
+    left = 0.25 + max(text_width(label, NORMAL) for labels in fitted for label in labels)
     long = max(map(len, groups)) > 25
     top, between, bottom = 0.35 + 0.2 * long, 0.75 + 0.2 * long, 0.55
     rows = sum(map(len, groups))
@@ -368,7 +331,7 @@ def _stacked(groups: Sequence[Sequence[str]], axis: str, titles: Sequence[str] =
     figure, panels = Figure(figsize=(WIDTH, tall)), []
     row = (tall - top - bottom - between * (len(groups) - 1)) / rows
     for number, labels in enumerate(fitted):
-        axes = _placed(figure, left, top, WIDTH - left - 0.2, row * len(labels))
+        axes = axes_at(figure, left, top, WIDTH - left - 0.2, row * len(labels))
         top += row * len(labels) + between
         axes.set_ylim(len(labels) - 0.5, -0.5)
         axes.set_yticks(range(len(labels)), labels, fontsize=NORMAL)
@@ -378,26 +341,10 @@ def _stacked(groups: Sequence[Sequence[str]], axis: str, titles: Sequence[str] =
         for stripe in range(1, len(labels), 2):
             axes.axhspan(stripe - 0.5, stripe + 0.5, color=INK, alpha=0.05, linewidth=0)
         if titles:
-            axes.set_title(_fitted(titles[number], 4.0, NORMAL), fontsize=NORMAL, weight="bold", loc="left")
+            axes.set_title(fit_text(titles[number], 4.0, NORMAL), fontsize=NORMAL, weight="bold", loc="left")
         panels.append(axes)
     panels[-1].set_xlabel(axis)
     return figure, panels
-
-
-def _placed(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Axes whose frame lies so many inches from the left and from the top."""
-    wide, tall = figure.get_size_inches()
-    return figure.add_axes((left / wide, 1 - (top + height) / tall, width / wide, height / tall))
-
-
-def _with_legend(figure: Figure, entries: Sequence[tuple[Any, str]]) -> Figure:
-    """The legend lies above all axes, in up to three columns."""
-    handlers: Any = {ErrorbarContainer: HandlerErrorbar(xerr_size=1)}
-    handles: list[Any] = [handle for handle, _ in entries]
-    legend = figure.legend(handles, ["?"] * len(handles), loc="upper left", ncols=3, handler_map=handlers)
-    for text, (_, label) in zip(legend.get_texts(), entries, strict=True):
-        text.set_text(label)  # only now: as an argument, a label that begins with _ would be left out
-    return figure
 
 
 def _whisker(axes: Axes, row: int, low: float, high: float, colour: str) -> None:
@@ -409,83 +356,3 @@ def _whisker(axes: Axes, row: int, low: float, high: float, colour: str) -> None
         if math.isfinite(end):
             mark = "<" if end < left else ">" if end > right else "|"
             axes.plot(min(max(end, left + inset), right - inset), row, mark, color=colour, markersize=6)
-
-
-def _reach(near: Sequence[float], intervals: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Limits that hold what is near, and intervals unless they are several times as far as most of them."""
-    ends = [end for interval in intervals for end in interval if math.isfinite(end)]
-    usual = 4 * median(map(abs, ends)) if ends else 0.0
-    return _limits([*near, *(min(max(end, -usual), usual) for end in ends)])
-
-
-def _limits(values: Sequence[float]) -> tuple[float, float]:
-    """From the least to the greatest, with some room on both sides."""
-    finite = [value for value in values if math.isfinite(value)] or [0.0]
-    room = 0.06 * (max(finite) - min(finite))
-    room = room if room > 1e-3 else 1.0
-    return min(finite) - room, max(finite) + room
-
-
-def _percent(fraction: Missing) -> float:
-    """In percent; not a number where it is missing or beyond all sense."""
-    return 100 * fraction if fraction is not None and abs(fraction) < 1e4 else math.nan
-
-
-def _signed(value: float, form: str) -> str:
-    """With its sign and a true minus; zero has none."""
-    text = format(value, form)
-    return text.lstrip("-") if float(text) == 0 else format(value, f"+{form}").replace("-", "−")
-
-
-def _some(things: Sequence[object], name: str) -> None:
-    if not things:
-        raise ValueError(f"there are no {name}")
-
-
-def _fitted(text: str, inches: float, points: float) -> str:
-    """One line that XML can hold and that is not longer than that: the middle gives way."""
-    short = plain = "".join(_printable(character) for character in " ".join(text.split()))
-    kept = min(len(plain), 400)
-    while len(short) > 400 or _width(short, points) > inches:
-        kept -= 1
-        short = f"{plain[: (kept + 1) // 2]}…{plain[len(plain) - kept // 2 :]}"
-    return short
-
-
-def _wrapped(text: str, inches: float, points: float) -> str:
-    """The same in at most two lines, broken where a word or a path has a seam."""
-    text = _fitted(text, 1.8 * inches, points)
-    if _width(text, points) <= inches:
-        return text
-    whole = [end for end in range(1, len(text)) if _width(text[:end], points) <= inches] or [1]
-    seams = [end for end in whole if not text[end - 1].isalnum() and _width(text[end:], points) <= inches]
-    end = (seams or whole)[-1]
-    return f"{text[:end].rstrip()}\n{_fitted(text[end:], inches, points)}"
-
-
-def _printable(character: str) -> str:
-    kind = unicodedata.category(character)
-    return "" if kind == "Cf" else "\ufffd" if kind[0] == "C" else character
-
-
-def _width(text: str, points: float) -> float:
-    """In inches, with some room for what another font than ours will draw wider."""
-    font = FontProperties(family="DejaVu Sans", size=points)
-    width, _, _ = text_to_path.get_text_width_height_descent(text, font, False)
-    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
-    return float(width + 0.4 * points * wide) / 72
-
-
-def _following_the_page(svg: str) -> str:
-    """Ink as `currentColor`, which is ours only where the SVG is the document; and without what HTML does not take."""
-    bare = re.sub(r"<!--.*?-->|<defs>\s*<style.*?</defs>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    return re.sub(r"<[^>]*>", _tag, re.sub(r">\s+<", ">\n<", bare)).replace(">", f" {ROUND}>{CSS}", 1)
-
-
-def _tag(match: re.Match[str]) -> str:
-    tag = match[0].replace(INK, "currentColor").replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif")
-    if tag.startswith("<g id=") and not tag.endswith("/>"):
-        return "" if tag.endswith("/>") else "<g>"
-    if tag.count(" \nL ") > 40 and " C " not in tag:  # a long curve: what follows M are lines anyway
-        return re.sub(r"(\d\.\d)\d+", r"\1", tag.replace(" \nL ", " "))
-    return re.sub(r"(\d\.\d\d)\d+", r"\1", tag)
