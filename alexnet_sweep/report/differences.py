@@ -121,7 +121,7 @@ def _cells(row: "pd.Series[Any]") -> list[str]:
     if row["baseline"]:
         return [error, "baseline"]
     if pd.isna(row["delta"]):
-        return [error, f"– {row['note']}".strip()]
+        return [error, f"– {row['note']}".strip() if row["seeds"] else "–"]
     return [error, interval_words(row)]
 
 
