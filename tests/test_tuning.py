@@ -115,7 +115,7 @@ def test_a_tuned_study_trains_each_arm_at_its_best_level_and_no_run_twice(
     path = write()
     assert main("-m", "study=ask.yaml") == 0
     report = Path("reports/ask/README.md").read_text()
-    assert "Tuned: each arm has its own optim.learning\\_rate, out of 0.05, 1e-09" in report
+    assert "Tuned: each arm has its own optim.learning_rate, out of 0.05, 1e-09" in report
     assert "2 arms, 4 of 4 runs done" in capsys.readouterr().out
     plan = json.loads(Path("runs/_studies/ask/plan.json").read_text())
     errors, rates = heldout_errors(), (0.05, 1e-9)
