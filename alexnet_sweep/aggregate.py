@@ -116,17 +116,18 @@ def results_of(evidence: Evidence) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for record in evidence.records:
         arm = arms[record.arm_id]
-        head = {
+        head = arm["levels"] | {  # a bundle may be named as a column is: ours count
             "study": plan["name"],
             "arm_id": record.arm_id,
             "arm": arm["label"],
             "baseline": record.arm_id == plan["baseline"],
-            **arm["levels"],
             "seed": record.seed,
             "run_id": record.run_id,
         }
         rows.extend(head | tail for tail in _figures(record))
     frame = pd.DataFrame(rows)
+    first = [column for column in ("study", "arm_id", "arm", "baseline") if column in frame]
+    frame = frame[[*first, *(column for column in frame if column not in first)]]
     for column in COLUMNS:
         if column not in frame:
             frame[column] = None

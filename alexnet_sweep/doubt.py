@@ -132,7 +132,10 @@ def bootstrap_interval(by_image: Differences) -> Interval:
     """
     values, counts = np.unique(by_image, return_counts=True)
     drawn = np.random.default_rng(2012).multinomial(len(by_image), counts / len(by_image), RESAMPLES)
-    means = drawn @ values / len(by_image)
+    means = np.zeros(RESAMPLES)
+    for value, times in zip(values, drawn.T, strict=True):  # one after the other: a matrix product may add otherwise
+        means += value * times
+    means /= len(by_image)
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(means, [tail, 100 - tail])
     return Interval(float(low), float(high))

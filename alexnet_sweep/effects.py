@@ -192,6 +192,7 @@ def seed_table(results: pd.DataFrame, runs: Runs) -> pd.DataFrame:
     less that; both as differences from the baseline. `steps`, the steps to the training-error threshold, as a relative
     change (a geometric mean: 0 as many as the baseline, 1 twice as many). Columns: arm, arm_id, baseline, measure,
     seeds, value (the arm's own mean: error, gap, or steps), paired_seeds, delta, low, high, p, p_holm, finding, note.
+    Where a pair of runs lacks the figure on either side, there is no difference, and the note says how many have it.
     """
     rows, results = [], _compared(results, runs)
     for measure in MEASURES:
@@ -201,10 +202,23 @@ def seed_table(results: pd.DataFrame, runs: Runs) -> pd.DataFrame:
             own = {seed: values[arm, seed] for arm, seed in values if arm == arm_id}
             row = {"arm": label, "arm_id": arm_id, "baseline": arm_id == runs.evidence.baseline, "measure": measure}
             row |= {"seeds": len(own), "value": np.mean(list(own.values())) if own else np.nan}
-            seeds = [] if row["baseline"] else [seed for seed in own if seed in base]
-            rows.append(row | _over_seeds([own[s] for s in seeds], [base[s] for s in seeds], measure))
+            both = set(runs.by_arm[arm_id]) & set(runs.by_arm[runs.evidence.baseline])
+            seeds = [] if row["baseline"] else [seed for seed in sorted(both) if seed in own and seed in base]
+            row |= _over_seeds([own[s] for s in seeds], [base[s] for s in seeds], measure)
+            if not row["baseline"] and len(seeds) < len(both):
+                row |= _not_all(measure, sum(seed in own for seed in both), len(both))
+            elif row["baseline"] and len(own) < len(both):
+                row["note"] = _not_all(measure, len(own), len(both))["note"]
+            rows.append(row)
     table = pd.DataFrame(rows)
     return with_findings(table, ["measure"]) if len(table) else table
+
+
+def _not_all(measure: str, there: int, runs: int) -> dict[str, Any]:
+    """Of runs without the figure nothing is known but that they lack it: leaving them out would flatter the arm."""
+    what = "reached the threshold" if measure == "steps" else "have clean training images"
+    nothing = dict.fromkeys(("delta", "low", "high", "p"), np.nan)
+    return nothing | {"paired_seeds": 0, "note": f"{there} of {runs} {what}"}
 
 
 def _measured(results: pd.DataFrame, measure: str) -> dict[tuple[str, int], float]:

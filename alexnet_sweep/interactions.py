@@ -6,9 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from alexnet_sweep.effects import Runs, difference, with_findings
+from alexnet_sweep.effects import BETTER_ONCE, HELPS, HURTS, WORSE_ONCE, Runs, difference, with_findings
 
 Levels = Mapping[str, str]
+MORE, LESS = "more than the sum", "less than the sum"
+TOGETHER = {HURTS: MORE, HELPS: LESS, WORSE_ONCE: f"{MORE}, with this seed", BETTER_ONCE: f"{LESS}, with this seed"}
 
 
 def step_table(runs: Runs, split: str, view: str, metric: str) -> pd.DataFrame:
@@ -38,11 +40,11 @@ def step_table(runs: Runs, split: str, view: str, metric: str) -> pd.DataFrame:
 
 
 def _ways(plan: Mapping[str, Any]) -> dict[str, list[Levels]]:
-    """Each way as the levels of its steps, in their order."""
-    first, seen = plan["arms"][0]["levels"], {key: {arm["levels"][key] for arm in plan["arms"]} for key in plan["keys"]}
-    others = {key: next(iter(seen[key] - {level}), level) for key, level in first.items()}
+    """Each way as the levels of its steps, in their order: the baseline is the full recipe, with every first level."""
+    full = next(arm["levels"] for arm in plan["arms"] if arm["arm_id"] == plan["baseline"])
+    seen = {key: {arm["levels"][key] for arm in plan["arms"]} for key in plan["keys"]}
+    plain = {key: next(iter(seen[key] - {level}), level) for key, level in full.items()}
     order = plan.get("order", "build_up")
-    full, plain = (first, others) if order == "take_away" else (others, first)
     steps = range(len(plan["keys"]) + 1)
 
     def way(start: Levels, end: Levels) -> list[Levels]:
@@ -70,12 +72,13 @@ def effect_table(runs: Runs, split: str, view: str, metric: str) -> pd.DataFrame
 
     A main effect is averaged over all levels of the other factors. An interaction is how much more, or less, two
     changes do together than both apart: of the four arms that two changes make, both - one - other + neither, averaged
-    over the levels of the other factors for which all four are there. Columns: kind (main, interaction), first, second
+    over the levels of the other factors for which all four are planned; as long as one of the arms has no run there is
+    no figure. Columns: kind (main, interaction), first, second
     (what is switched: KEY=LEVEL), then those of `effects.arm_table`.
     """
     plan = runs.evidence.plan
     keys: Sequence[str] = plan["keys"]
-    cells = {_key(arm["levels"], keys): arm["arm_id"] for arm in plan["arms"] if runs.by_arm[arm["arm_id"]]}
+    cells = {_key(arm["levels"], keys): arm["arm_id"] for arm in plan["arms"]}
     levels = {key: list(dict.fromkeys(arm["levels"][key] for arm in plan["arms"])) for key in keys}
     base = next(arm["levels"] for arm in plan["arms"] if arm["arm_id"] == plan["baseline"])
     changes = [(key, level) for key in keys for level in levels[key] if level != base[key]]
@@ -95,7 +98,11 @@ def effect_table(runs: Runs, split: str, view: str, metric: str) -> pd.DataFrame
                 {"kind": "interaction", "first": f"{one}={high}", "second": f"{two}={wide}"}
                 | difference(runs, weights, split, view, metric)
             )
-    return with_findings(pd.DataFrame(rows), ["kind"]) if rows else pd.DataFrame()
+    if not rows:
+        return pd.DataFrame()
+    table = with_findings(pd.DataFrame(rows), ["kind"])
+    together = table["kind"] == "interaction"
+    return table.assign(finding=table["finding"].where(~together, table["finding"].replace(TOGETHER)))
 
 
 def _weights(

@@ -14,6 +14,7 @@ import pandas as pd
 from alexnet_sweep.aggregate import Evidence, RunRecord
 from alexnet_sweep.claims import AT_LEAST, SIGN, Claim, claims_of
 from alexnet_sweep.doubt import IMAGES, Interval
+from alexnet_sweep.effects import HINT
 
 REPRODUCED, SAME_SIGN, INCONCLUSIVE = "reproduced", "same sign", "inconclusive"
 CONTRADICTED, NOT_COMPARABLE = "contradicted", "not comparable"
@@ -25,6 +26,15 @@ DATA = {
     "ImageNet": ("imagenet", "imagenet2010"),
     "CIFAR-10": ("cifar10",),
 }
+# Training images (less a held-out tenth) and classes of each.
+SIZES = {
+    "ILSVRC-2010": (1_100_000, 1000),
+    "ILSVRC-2012": (1_100_000, 1000),
+    "ImageNet": (1_100_000, 1000),
+    "CIFAR-10": (40_000, 10),
+}
+CIFAR_EPOCHS = 100  # cuda-convnet's nets behind the claim were trained for longer
+PAPER_THRESHOLD = 0.25  # training error, paper figure 1
 PAPER_EPOCHS = 80  # about ninety in the paper, 90 to 97 in its authors' logs; a shorter training is another experiment
 CIFAR_NETS = ("conv_pool", "conv_pool_hidden", "conv_local")
 
@@ -79,11 +89,16 @@ def _judged(compared: list[RunRecord], arm_id: str, claim: Claim, row: Mapping[s
     if reasons:
         return Verdict(arm_id, claim, delta, interval, NOT_COMPARABLE, "; ".join(reasons))
     if row is None or math.isnan(delta):
-        return Verdict(arm_id, claim, delta, interval, INCONCLUSIVE, "no paired runs yet")
+        why = str(row["note"]) if row is not None and row["note"] else "no paired runs yet"
+        return Verdict(arm_id, claim, delta, interval, INCONCLUSIVE, why)
     if row.get("covers") == IMAGES or math.isnan(interval.low):
         alone = int(row["paired_seeds"]) < 2
         why = "one seed: it takes two to speak of a part" if alone else str(row["note"])
         return Verdict(arm_id, claim, delta, interval, INCONCLUSIVE, why)
+    if row["finding"] == HINT:
+        return Verdict(
+            arm_id, claim, delta, interval, INCONCLUSIVE, "the interval holds zero once all arms are counted"
+        )
     return Verdict(arm_id, claim, delta, interval, *judge(claim, interval))
 
 
@@ -100,7 +115,9 @@ def judge(claim: Claim, interval: Interval) -> tuple[str, str]:
     if size is None or claim.reading == SIGN:
         return REPRODUCED, "the direction, which is all that is claimed"
     if claim.reading == AT_LEAST:
-        return (REPRODUCED, "at least as large") if high >= size else (SAME_SIGN, "smaller than claimed")
+        if high < size:
+            return SAME_SIGN, "smaller than claimed"
+        return REPRODUCED, "at least as large" if low >= size else "the interval reaches the claimed number"
     if low <= size <= high:
         return REPRODUCED, "the interval holds the claimed number"
     return SAME_SIGN, "larger than claimed" if low > size else "smaller than claimed"
@@ -114,11 +131,20 @@ def differences_from(claim: Claim, records: list[RunRecord]) -> list[str]:
         name = str(result["data"]["name"])
         if name not in DATA.get(claim.dataset, ()):
             reasons[f"data: {name}, not {claim.dataset}"] = None
+        least, classes = SIZES[claim.dataset]
+        if int(result["data"]["train_images"]) < least or int(result["data"]["classes"]) != classes:
+            images = f"{result['data']['train_images']:,} images in {result['data']['classes']:,} classes"
+            reasons[f"trained on {images}, not {claim.dataset}"] = None
         model = config.get("model", {})
         net = model.get("net", {}).get("name")
         if claim.dataset == "CIFAR-10":
             if net not in CIFAR_NETS:
                 reasons[f"network: {net}, not cuda-convnet's"] = None
+            if claim.measure in ("top1", "top5") and int(result["epochs"]) < CIFAR_EPOCHS:
+                reasons[f"epochs: {result['epochs']}, not at least {CIFAR_EPOCHS}"] = None
+            reached = config.get("trainer", {}).get("threshold_train_error")
+            if claim.measure == "steps" and reached != PAPER_THRESHOLD:
+                reasons[f"threshold: {reached}, not {PAPER_THRESHOLD}"] = None
         else:
             if net != "alexnet" or model.get("width") != 1.0:
                 reasons[f"network: {net}, width {model.get('width')}"] = None

@@ -112,7 +112,7 @@ def test_runs_that_are_not_alike_are_named_and_kept_out_unless_mixing_is_allowed
         folder = RunFolder(tmp_path / "runs" / f"{number:012x}")
         folder.result.write_text(json.dumps(json.loads(folder.result.read_text()) | {"epochs": 9}))
     text = write_report("hand", tmp_path / "runs", tmp_path / "reports").text
-    assert "2 finished runs differ from the baseline and are kept out of every comparison" in text
+    assert "2 finished runs not like the baseline, kept out of every comparison" in text
     assert "model/lrn=off, seed 0 (epochs: 9 instead of 3)" in text and "+25.00" not in text
     assert text.count("done, not compared") == 2
     (row,) = [line for line in text.splitlines() if line.startswith("| model/lrn=off |     0 |")][:1]

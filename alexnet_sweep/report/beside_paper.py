@@ -7,7 +7,7 @@ from alexnet_sweep.doubt import BOTH, seeds_needed
 from alexnet_sweep.findings import HEADLINE, Findings
 from alexnet_sweep.report.document import Block, Heading, Paragraph, Table
 from alexnet_sweep.report.numbers import MEASURE_WORDS, METRIC_WORDS, interval_words, signed, times
-from alexnet_sweep.verdicts import Verdict
+from alexnet_sweep.verdicts import NOT_COMPARABLE, Verdict
 
 
 def claims(findings: Findings) -> list[Block]:
@@ -33,7 +33,8 @@ def claims(findings: Findings) -> list[Block]:
         Paragraph(
             "A claim is comparable where data, network, length and views are the claim's own, and takes two seeds. "
             "Reproduced: the interval lies on the claim's side of zero and holds its number. Same sign: it lies there "
-            "without the number. Contradicted: it lies on the other side, or holds zero and excludes the number."
+            "without the number. Contradicted: it lies on the other side, or holds zero and excludes the number. "
+            "Numbers in brackets in other tables are of claims that are not comparable."
         ),
     ]
     others = _references(findings)
@@ -63,7 +64,7 @@ def _more_seeds(findings: Findings, found: Verdict) -> str:
     claim = found.claim
     if claim.delta is None or claim.measure not in METRIC_WORDS or pd.isna(found.interval.low):
         return ""
-    if found.interval.excludes_zero:
+    if found.interval.excludes_zero or found.word == NOT_COMPARABLE:
         return ""
     split, view = HEADLINE[0], claim.views or HEADLINE[1]
     weights = {found.arm_id: 1.0, findings.evidence.baseline: -1.0}

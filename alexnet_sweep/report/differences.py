@@ -20,7 +20,7 @@ from alexnet_sweep.report.numbers import (
     signed,
     times,
 )
-from alexnet_sweep.verdicts import Verdict
+from alexnet_sweep.verdicts import NOT_COMPARABLE, Verdict
 
 VIEW_WORDS = {
     10: "ten views (four corners, centre, and their mirrors), averaged",
@@ -74,8 +74,8 @@ def _covers(compared: pd.DataFrame) -> str:
     seeds = sorted(set(compared["paired_seeds"]))
     if set(compared["covers"]) == {IMAGES}:
         return (
-            "There is one seed an arm: the intervals cover the choice of the test images only, and another seed may "
-            "move a delta further than that."
+            "There is one paired seed an arm: the intervals cover the choice of the test images only, and another seed "
+            "may move a delta further than that."
         )
     words = "The intervals cover both the choice of the test images and that of the seeds"
     if seeds[0] == 1:
@@ -134,6 +134,13 @@ def _finding(row: "pd.Series[Any]") -> str:
 def _claimed(found: Verdict | None) -> str:
     if found is None or found.claim.delta is None:
         return ""
+    if found.word == NOT_COMPARABLE:
+        return f"({_number(found)})"
+    return _number(found)
+
+
+def _number(found: Verdict) -> str:
+    assert found.claim.delta is not None, "asked only of claims with a number"
     return ("> " if found.claim.reading == "at least" else "") + signed(found.claim.delta, 1)
 
 
@@ -167,7 +174,9 @@ def ways(findings: Findings) -> list[Block]:
         for row in records(part):
             change = row["change"] or "to begin with"
             delta = "–" if pd.isna(row.get("delta")) else interval_words(row)
-            rows.append([change, f"{100 * row['error']:.2f}", delta, row.get("finding") or ""])
+            rows.append(
+                [change, "–" if pd.isna(row["error"]) else f"{100 * row['error']:.2f}", delta, row.get("finding") or ""]
+            )
         head = ["step", "Top-1 error", "Δ from the step before [95 %]", "finding"]
         blocks += [Heading(WAYS[str(way)]), Table.of(head, rows, align="lrrl")]
     return blocks

@@ -12,6 +12,7 @@ from alexnet_sweep.report import figures
 from alexnet_sweep.report.canvas import write
 from alexnet_sweep.report.document import Figure
 from alexnet_sweep.store import RunFolder
+from alexnet_sweep.verdicts import NOT_COMPARABLE
 
 MOST_CURVES = 24  # arms; more panels than this are not looked at
 WAYS = {"build_up": "build up", "take_away": "take away"}
@@ -40,7 +41,11 @@ def _forest(findings: Findings) -> Any:
     rows = rows[~rows["baseline"] & rows["delta"].notna()]
     if rows.empty:
         return None
-    claimed = {found.arm_id: found.claim.delta for found in findings.verdicts if found.claim.measure == "top1"}
+    claimed = {
+        found.arm_id: found.claim.delta
+        for found in findings.verdicts
+        if found.claim.measure == "top1" and found.word != NOT_COMPARABLE
+    }
     return figures.forest(
         [
             figures.Effect(
@@ -86,7 +91,8 @@ def _interactions(findings: Findings) -> Any:
 
 
 def _gap(findings: Findings) -> Any:
-    centre = findings.results[findings.results["view"] == "centre"]
+    kept = [record.run_id for record in findings.compared]
+    centre = findings.results[(findings.results["view"] == "centre") & findings.results["run_id"].isin(kept)]
     errors = centre.groupby(["arm_id", "split"], sort=False)["top1_error"].mean()
     rows = [
         figures.Gap(label, _number(errors[arm_id, "train"]), _number(errors[arm_id, "test"]))
@@ -99,7 +105,7 @@ def _gap(findings: Findings) -> Any:
 def _curves(findings: Findings) -> Any:
     arms = []
     for arm_id, label in list(findings.evidence.labels.items())[:MOST_CURVES]:
-        runs = [record.run_id for record in findings.evidence.done if record.arm_id == arm_id]
+        runs = [record.run_id for record in findings.compared if record.arm_id == arm_id]
         metrics = [_metrics(findings.evidence.runs, run_id) for run_id in runs]
         heldout, train = (_column(metrics, key) for key in ("heldout_top1_error", "clean_train_top1_error"))
         if heldout or train:
@@ -109,7 +115,8 @@ def _curves(findings: Findings) -> Any:
 
 
 def _column(tables: Sequence[pd.DataFrame], key: str) -> tuple[tuple[float | None, ...], ...]:
-    return tuple(tuple(_number(value) for value in table[key]) for table in tables if key in table)
+    numbers = (pd.to_numeric(table[key], errors="coerce") for table in tables if key in table)
+    return tuple(tuple(_number(value) for value in column) for column in numbers)
 
 
 def _metrics(runs: Path, run_id: str) -> pd.DataFrame:

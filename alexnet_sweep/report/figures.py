@@ -57,7 +57,7 @@ LOOKS = (  # of arms that share a panel: colour, marker, line; more arms than th
 )
 SPLITS = ((BLUE, "o", "-"), (VERMILLION, "s", "--"))  # held-out, training
 DIVERGING = LinearSegmentedColormap.from_list("blue-white-vermillion", [BLUE, "#f7f7f7", VERMILLION])
-HURTS = "Δ Top-1 error, percentage points (right: removing it hurts)"
+HURTS = "Δ Top-1 error, percentage points (right: the change hurts)"
 BEYOND = "Δ beyond the sum of both, percentage points"
 
 

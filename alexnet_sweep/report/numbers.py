@@ -15,6 +15,8 @@ MEASURE_WORDS = {
 
 def interval_words(row: "Mapping[str, Any] | pd.Series[Any]") -> str:
     """`+1.40 [+0.20, +2.60]`, of a row with delta, low and high in fractions; without an interval the delta alone."""
+    if pd.isna(row["delta"]):
+        return "–"
     delta, low, high = (signed(float(row[key])) for key in ("delta", "low", "high"))
     return delta if pd.isna(row["low"]) else f"{delta} [{low}, {high}]"
 

@@ -14,6 +14,7 @@ from alexnet_sweep.report.beside_paper import claims
 from alexnet_sweep.report.differences import effects, fit, other_tables, ways, what_matters
 from alexnet_sweep.report.document import Block, Document, Figure, Heading, Listing, Notice, Paragraph, Table
 from alexnet_sweep.report.numbers import either
+from alexnet_sweep.wording import counted
 
 
 def document_of(findings: Findings, figures: Sequence[Figure], command: str) -> Document:
@@ -70,7 +71,7 @@ def _notices(findings: Findings) -> list[Block]:
             f"{evidence.labels[found.record.arm_id]}, seed {found.record.seed} ({found.words()})" for found in kept
         )
         blocks.append(
-            Notice("Not alike", f"{len(kept)} finished runs differ from the baseline and are {what}: {told}.")
+            Notice("Not alike", f"{counted(len(kept), 'finished run')} not like the baseline, {what}: {told}.")
         )
     switched = by_design(evidence)
     if switched:

@@ -42,7 +42,8 @@ def write_report(study: str, runs: Path, reports: Path, allow_mixed: bool | None
     figures = draw(findings, folder)
     forest = folder / "forest.png" if any(figure.name == "forest" for figure in figures) else None
     write_board(findings, folder, forest)
-    command = f"python -m alexnet_sweep.report {shlex.quote(study)}"
+    mixed = bool(allow_mixed) and not findings.evidence.plan.get("allow_mixed", False)
+    command = f"python -m alexnet_sweep.report {shlex.quote(study)}{' --allow-mixed' if mixed else ''}"
     document = document_of(findings, figures, command)
     evidence = findings.evidence
     flips = arm_flips(runs, evidence.labels, evidence.baseline, findings.compared)
