@@ -18,6 +18,9 @@ COLUMNS = (
     "steps_to_threshold",
 )
 
+NEEDED = ("errors", "epochs", "views", "parameters", "effective", "earlier_effective", "source_hash")
+NEEDED_OF_DATA = ("name", "classes", "train_images", "heldout_images", "test_images")
+
 
 @dataclass(frozen=True)
 class RunRecord:
@@ -31,7 +34,7 @@ class RunRecord:
     result: Mapping[str, Any] | None  # of a run that is done
     config: Mapping[str, Any] | None  # of a run that is done
     provenance: Mapping[str, Any]
-    failure: str  # its one-line reason, where it failed
+    failure: str  # the one-line reason why it failed, or why it cannot be read
 
     @property
     def done(self) -> bool:
@@ -73,24 +76,39 @@ def gather(study: str, runs: str | Path = "runs") -> Evidence:
 
 def _record(planned: Mapping[str, Any], runs: Path) -> RunRecord:
     folder = RunFolder(runs / planned["run_id"])
-    result, state = None, "unreadable"
+    head = (planned["run_id"], planned["arm_id"], int(planned["seed"]), tuple(planned["overrides"]))
     try:
         result = folder.read_result()
-        state = DONE if result is not None else str(folder.read_status().get("state", "missing"))
+        if result is not None:
+            _check_whole(folder, result)
+    except FolderError as error:
+        return RunRecord(*head, "unreadable", None, None, {}, str(error))
+    if result is None:
+        status = folder.read_status()
+        return RunRecord(*head, str(status.get("state", "missing")), None, None, {}, str(status.get("reason") or ""))
+    return RunRecord(*head, DONE, result, folder.read_config(), _provenance(folder), "")
+
+
+def _check_whole(folder: RunFolder, result: dict[str, Any]) -> None:
+    """Refuse a result that lacks what a report needs, or whose predictions are not there: it counts nowhere.
+
+    Raises:
+        FolderError: saying what is missing.
+    """
+    lacks = [key for key in NEEDED if key not in result]
+    data = result.get("data")
+    lacks += [f"data.{key}" for key in NEEDED_OF_DATA if not isinstance(data, Mapping) or key not in data]
+    if lacks:
+        raise FolderError(f"{folder.result}: lacks {', '.join(lacks)}; move its folder away to train the run again")
+    folder.check_predictions(result)
+
+
+def _provenance(folder: RunFolder) -> Mapping[str, Any]:
+    """Times and versions, or nothing where they cannot be read: no figure hangs on them."""
+    try:
+        return folder.read_provenance()
     except FolderError:
-        pass
-    done = result is not None
-    return RunRecord(
-        planned["run_id"],
-        planned["arm_id"],
-        int(planned["seed"]),
-        tuple(planned["overrides"]),
-        state,
-        result,
-        folder.read_config() if done else None,
-        folder.read_provenance() if done else {},
-        "" if done else str(folder.read_status().get("reason") or ""),
-    )
+        return {}
 
 
 def load_results(study: str, runs: str | Path = "runs") -> pd.DataFrame:

@@ -13,6 +13,7 @@ from alexnet_sweep.aggregate import RunRecord
 from alexnet_sweep.store import RunFolder
 
 VIEWS = ("ten", "centre")
+COLUMNS = ["split", "image", "label", "centre_rank", "ten_rank"]
 METRICS = {"top1": 1, "top5": 5}  # a label of a higher rank is an error
 
 
@@ -33,28 +34,29 @@ class Answers:
         Raises:
             FolderError: where the predictions of a finished run cannot be read.
         """
-        self._lists: list[pa.Array] = []  # different lists of images
+        self._lists: list[tuple[pa.Array, pa.Array]] = []  # different lists of images, with their labels
         self._parts: dict[tuple[str, str], _Part] = {}
         for record in records:
             if record.done and not any(run == record.run_id for run, _ in self._parts):
-                table = RunFolder(runs / record.run_id).read_predictions(["split", "image", "centre_rank", "ten_rank"])
+                table = RunFolder(runs / record.run_id).read_predictions(COLUMNS)
                 for split in pc.unique(table["split"]).to_pylist():
                     part = table.filter(pc.equal(table["split"], split))
                     self._parts[record.run_id, split] = self._part(part)
 
     def _part(self, table: pa.Table) -> _Part:
-        images = table["image"].combine_chunks()
+        images, labels = table["image"].combine_chunks(), table["label"].combine_chunks()
         ranks = {view: table[f"{view}_rank"].to_numpy() for view in VIEWS}
-        for place, known in enumerate(self._lists):
+        for place, (known, their_labels) in enumerate(self._lists):
             if len(known) != len(images):
                 continue
-            if known.equals(images):
+            if known.equals(images) and their_labels.equals(labels):
                 return _Part(place, ranks)
             where = pc.index_in(known, images)  # the row that holds each known image
-            if not where.null_count:
+            # Rows of two tables may have the same names; images of two labels are not the same image.
+            if not where.null_count and labels.take(where).equals(their_labels):
                 rows = where.to_numpy()
                 return _Part(place, {view: values[rows] for view, values in ranks.items()})
-        self._lists.append(images)
+        self._lists.append((images, labels))
         return _Part(len(self._lists) - 1, ranks)
 
     def images(self, run_id: str, split: str) -> int | None:
@@ -64,7 +66,7 @@ class Answers:
 
     def count(self, run_id: str, split: str) -> int:
         """How many images a run was evaluated on."""
-        return len(self._lists[self._parts[run_id, split].images])
+        return len(self._lists[self._parts[run_id, split].images][0])
 
     def wrong(self, run_id: str, split: str, view: str, metric: str) -> NDArray[np.float64]:
         """1.0 for each image that the run has wrong, else 0.0; (images,)."""

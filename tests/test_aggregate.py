@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from alexnet_sweep.aggregate import gather, load_results, one_value
+from alexnet_sweep.answers import Answers
 from alexnet_sweep.store import RunFolder, study_folder
 
 # Ranks of the labels of four test images, ten views; the centre view gets every rank plus one.
@@ -37,6 +40,7 @@ def make_run(folder: RunFolder, ranks: list[int], classes: int = 10, threads: in
                 "split": ["test"] * len(ranks),
                 # another order in every run: pairing must go by the image
                 "image": images,
+                "label": pa.array(range(len(ranks)), pa.int32()),
                 "centre_rank": pa.array(centre, pa.int32()),
                 "ten_rank": pa.array(ranks, pa.int32()),
             }
@@ -139,3 +143,46 @@ def test_values_of_the_results_are_listed_once_in_their_order(tmp_path: Path) ->
     make_study(tmp_path, dict(RANKS))
     make_run(RunFolder(tmp_path / f"{1:012x}"), [1, 1, 2, 6], classes=7)
     assert one_value(gather("hand", tmp_path).records, "data", "classes") == [10, 7]
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "why"),
+    [
+        ({"views": None}, "lacks views"),
+        ({"data": None}, "lacks data.name"),
+        ({"errors": {"test": {}}}, "lacks errors"),
+    ],
+)
+def test_a_result_that_lacks_what_a_report_needs_counts_nowhere(tmp_path: Path, spoilt: Any, why: str) -> None:
+    make_study(tmp_path, dict(RANKS))
+    folder = RunFolder(tmp_path / f"{0:012x}")
+    result = json.loads(folder.result.read_text()) | spoilt
+    folder.result.write_text(json.dumps({key: value for key, value in result.items() if value is not None}))
+    record = gather("hand", tmp_path).records[0]
+    assert (record.state, record.done) == ("unreadable", False) and why in record.failure
+
+
+def test_a_run_without_its_predictions_counts_nowhere(tmp_path: Path) -> None:
+    make_study(tmp_path, dict(RANKS))
+    folder = RunFolder(tmp_path / f"{0:012x}")
+    folder.predictions.unlink()
+    record = gather("hand", tmp_path).records[0]
+    assert record.state == "unreadable" and "predictions.parquet: cannot be read" in record.failure
+
+
+def test_provenance_that_cannot_be_read_is_none(tmp_path: Path) -> None:
+    make_study(tmp_path, dict(RANKS))
+    RunFolder(tmp_path / f"{0:012x}").provenance.write_text("{")
+    record = gather("hand", tmp_path).records[0]
+    assert record.done and record.provenance == {}
+
+
+def test_images_of_the_same_names_and_other_labels_are_other_images(tmp_path: Path) -> None:
+    make_study(tmp_path, dict(RANKS))
+    folder = RunFolder(tmp_path / f"{0:012x}")
+    table = pq.read_table(folder.predictions)
+    turned = pc.add(table["label"], 1)
+    folder.write_predictions(table.set_column(table.column_names.index("label"), "label", turned))
+    answers = Answers(gather("hand", tmp_path).records, tmp_path)
+    lists = [answers.images(f"{number:012x}", "test") for number in range(4)]
+    assert lists == [0, 1, 1, 1]

@@ -82,7 +82,7 @@ def _finish(
 ) -> None:
     ranks = np.where(np.arange(IMAGES) < wrong, 2, 1)
     images = pa.array([f"{number:04d}" for number in range(IMAGES)])
-    columns = {"split": pa.array(["test"] * IMAGES), "image": images}
+    columns = {"split": pa.array(["test"] * IMAGES), "image": images, "label": pa.array([0] * IMAGES, pa.int32())}
     columns |= {"centre_rank": pa.array(ranks), "ten_rank": pa.array(ranks)}
     folder.write_predictions(pa.table(columns))
     folder.write_config(
@@ -91,6 +91,7 @@ def _finish(
     counts = {"images": IMAGES, "top1": wrong, "top5": 0, "top1_error": wrong / IMAGES, "top5_error": 0.0}
     last = {"clean_train_images": 10, "clean_train_top1_error": 0.1, "clean_train_top5_error": 0.0}
     about = {"name": "digits", "fingerprint": data, "classes": 10, "train_images": 99, "test_images": IMAGES}
+    about |= {"heldout_images": 9}
     effective = {"device": "cpu", "versions": dict(versions)}
     folder.write_result(
         {"data": about, "epochs": epochs, "views": 10, "last_epoch": last, "errors": {"test": {"centre": counts}}}
