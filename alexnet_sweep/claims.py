@@ -9,12 +9,14 @@ hurts, unless its number is negative.
 """
 
 import csv
+import dataclasses
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-SIGN, AT_LEAST = "sign", "at least"
+SIGN, AT_LEAST, ABOUT = "sign", "at least", "about"
+TURNED = "-"  # before an id: the arm adds what the claim removes
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,18 @@ class Claim:
     about: str
     source: str
     remark: str
+    turned: bool = False  # tested from the ablated side: the arm adds what the claim removes
 
     @property
     def sign(self) -> int:
-        """1 where removing the part is said to hurt."""
-        return -1 if self.delta is not None and self.delta < 0 else 1
+        """1 where the arm's change is said to hurt."""
+        hurts = self.delta is None or self.delta >= 0
+        return 1 if hurts != (self.turned and self.delta is None) else -1
+
+    @property
+    def is_result(self) -> bool:
+        """Whether it is an error of one network, and no comparison."""
+        return self.delta is None and self.full_error is not None
 
 
 @cache
@@ -62,8 +71,27 @@ def _claim(row: dict[str, str]) -> Claim:
 
 
 def claims_of(name: str) -> list[Claim]:
-    """The rows of one claim, as P03; none where there is no such claim."""
-    return [claim for claim in all_claims() if claim.id == name]
+    """The rows of one claim, as P03, or as -P03 turned round; none where there is no such claim."""
+    rows = [claim for claim in all_claims() if claim.id == name.removeprefix(TURNED)]
+    return [_turned(claim) for claim in rows] if name.startswith(TURNED) else rows
+
+
+def _turned(claim: Claim) -> Claim:
+    delta = None if claim.delta is None else -claim.delta
+    return dataclasses.replace(
+        claim,
+        full=claim.ablated,
+        ablated=claim.full,
+        full_error=claim.ablated_error,
+        ablated_error=claim.full_error,
+        delta=delta,
+        turned=True,
+    )
+
+
+def published(dataset: str) -> list[Claim]:
+    """Errors of single networks on a data set, the paper's and others'."""
+    return [claim for claim in all_claims() if claim.dataset == dataset and claim.is_result]
 
 
 def comparisons() -> list[str]:

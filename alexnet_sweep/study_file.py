@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from alexnet_sweep.claims import comparisons
+from alexnet_sweep.claims import TURNED, comparisons
 from alexnet_sweep.designs import Cell, Factor, Level, baseline, cells
 from alexnet_sweep.errors import ConfigError, nearest
 from alexnet_sweep.groups import options
@@ -204,8 +204,11 @@ def _read(path: Path, values: dict[str, Any]) -> StudyFile:
             )
         if not isinstance(claim, str):
             raise ConfigError(f"claims: {label}: {_shown(claim)}; allowed: the id of a claim, as P03")
-        if claim not in comparisons():
-            raise ConfigError(f"claims: {label}: {claim}: no such claim. Have: {', '.join(comparisons())}")
+        if claim.removeprefix(TURNED) not in comparisons():
+            raise ConfigError(
+                f"claims: {label}: {claim}: no such claim. Have: {', '.join(comparisons())}; with a "
+                f"{TURNED} before it where the arm adds what the claim removes"
+            )
     return dataclasses.replace(study, claims=claims)
 
 

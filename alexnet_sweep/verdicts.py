@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from alexnet_sweep.aggregate import Evidence, RunRecord
-from alexnet_sweep.claims import AT_LEAST, SIGN, Claim, claims_of
+from alexnet_sweep.claims import ABOUT, AT_LEAST, SIGN, Claim, claims_of
 from alexnet_sweep.doubt import IMAGES, Interval
 from alexnet_sweep.effects import HINT
 
@@ -36,6 +36,7 @@ SIZES = {
 CIFAR_EPOCHS = 100  # cuda-convnet's nets behind the claim were trained for longer
 PAPER_THRESHOLD = 0.25  # training error, paper figure 1
 PAPER_EPOCHS = 80  # about ninety in the paper, 90 to 97 in its authors' logs; a shorter training is another experiment
+ROUND = 0.25  # "about 2" is anything from 1.5 to 2.5
 CIFAR_NETS = ("conv_pool", "conv_pool_hidden", "conv_local")
 
 
@@ -106,10 +107,11 @@ def judge(claim: Claim, interval: Interval) -> tuple[str, str]:
     """The verdict on a comparable claim, and why, from an interval over images and seeds."""
     low, high = sorted((claim.sign * interval.low, claim.sign * interval.high))
     size = None if claim.delta is None else abs(claim.delta)
+    least, most = (size, size) if claim.reading != ABOUT or size is None else (size * (1 - ROUND), size * (1 + ROUND))
     if high < 0:
         return CONTRADICTED, "the effect has the other sign"
     if low <= 0:
-        if size is not None and high < size and claim.reading != SIGN:
+        if least is not None and high < least and claim.reading != SIGN:
             return CONTRADICTED, "an effect of the claimed size is excluded"
         return INCONCLUSIVE, "the interval holds zero"
     if size is None or claim.reading == SIGN:
@@ -118,9 +120,10 @@ def judge(claim: Claim, interval: Interval) -> tuple[str, str]:
         if high < size:
             return SAME_SIGN, "smaller than claimed"
         return REPRODUCED, "at least as large" if low >= size else "the interval reaches the claimed number"
-    if low <= size <= high:
+    assert least is not None and most is not None, "as size"
+    if low <= most and high >= least:
         return REPRODUCED, "the interval holds the claimed number"
-    return SAME_SIGN, "larger than claimed" if low > size else "smaller than claimed"
+    return SAME_SIGN, "larger than claimed" if low > most else "smaller than claimed"
 
 
 def differences_from(claim: Claim, records: list[RunRecord]) -> list[str]:

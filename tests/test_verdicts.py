@@ -313,7 +313,38 @@ def test_a_wider_interval_never_contradicts_what_a_narrower_one_did_not(claim: C
         assert after == INCONCLUSIVE
 
 
-@given(with_sizes, intervals)
-def test_about_is_read_as_a_value(claim: Claim, interval):
-    one, other = (dataclasses.replace(claim, reading=reading) for reading in ("about", "value"))
-    assert judge(one, interval) == judge(other, interval)
+@pytest.mark.parametrize(
+    ("low", "high", "word"),
+    [
+        (0.001, 0.0149, SAME_SIGN),
+        (0.001, 0.0151, REPRODUCED),
+        (0.016, 0.024, REPRODUCED),
+        (0.0249, 0.03, REPRODUCED),
+        (0.0251, 0.03, SAME_SIGN),
+        (-0.001, 0.0151, INCONCLUSIVE),
+        (-0.001, 0.0149, CONTRADICTED),
+        (-0.03, -0.01, CONTRADICTED),
+    ],
+)
+def test_about_two_is_anything_from_one_and_a_half_to_two_and_a_half(low, high, word):
+    (claim,) = claims_of("P12b")
+    assert judge(claim, Interval(low, high))[0] == word
+
+
+def test_a_claim_turned_round_is_met_by_an_arm_that_adds_the_part(tmp_path):
+    for claim, more, word in (
+        ("-P04", (-19, -20, -21), REPRODUCED),
+        ("-P04", (19, 20, 21), CONTRADICTED),
+        ("-P12a", (-6, -7, -8), REPRODUCED),
+        ("-P12a", (6, 7, 8), CONTRADICTED),
+    ):
+        about = CIFAR if claim == "-P04" else IMAGENET
+        one = only(studied(tmp_path / f"{claim}{more[0]}", claim, more, about))
+        assert (one.claim.turned, one.word) == (True, word)
+        assert one.claim.delta is None or one.claim.delta == pytest.approx(-0.02)
+
+
+@given(st.sampled_from(["P04", "P06", "P12a", "P12b"]), intervals)
+def test_turning_a_claim_and_its_arm_round_changes_no_verdict(name: str, interval):
+    for straight, turned in zip(claims_of(name), claims_of(f"-{name}"), strict=True):
+        assert judge(turned, Interval(-interval.high, -interval.low)) == judge(straight, interval)

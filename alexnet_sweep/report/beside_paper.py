@@ -37,6 +37,9 @@ def claims(findings: Findings) -> list[Block]:
             "Numbers in brackets in other tables are of claims that are not comparable."
         ),
     ]
+    remarks = {found.claim.id: found.claim.remark for found in findings.verdicts if found.claim.remark}
+    if remarks:
+        blocks.append(Paragraph("; ".join(f"{name}: {remark}" for name, remark in remarks.items()) + "."))
     others = _references(findings)
     if others:
         head = ["of claim", "who", "what", "change", "measure", "Δ"]
