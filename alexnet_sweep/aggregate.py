@@ -188,7 +188,7 @@ def _trained(last: Mapping[str, Any]) -> dict[str, Any]:
     return row | figures
 
 
-def one_value(records: Sequence[RunRecord], *path: str) -> list[Any]:
+def values_of(records: Sequence[RunRecord], *path: str) -> list[Any]:
     """The different values of a key of the results, in the order of the runs."""
     found = []
     for record in records:

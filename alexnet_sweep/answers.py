@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +28,7 @@ class _Part:
 class Answers:
     """Ranks of the labels of all finished runs, by run and split."""
 
-    def __init__(self, records: Iterable[RunRecord], runs: Any) -> None:
+    def __init__(self, records: Iterable[RunRecord], runs: Path) -> None:
         """Read the predictions of every record that is done.
 
         Raises:

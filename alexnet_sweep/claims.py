@@ -78,6 +78,8 @@ def claims_of(name: str) -> list[Claim]:
 
 def _turned(claim: Claim) -> Claim:
     delta = None if claim.delta is None else -claim.delta
+    if claim.delta is not None and claim.measure == "steps":  # a relative change: six times as many, or a sixth
+        delta = 1 / (1 + claim.delta) - 1
     return dataclasses.replace(
         claim,
         full=claim.ablated,

@@ -23,13 +23,12 @@ from alexnet_sweep.errors import SweepError
 from alexnet_sweep.findings import Findings, find
 from alexnet_sweep.report.document import Block, Document, Heading, Paragraph, Table
 from alexnet_sweep.report.markdown import to_markdown
-from alexnet_sweep.report.numbers import signed
+from alexnet_sweep.report.numbers import METRIC_WORDS, interval_words
 from alexnet_sweep.terminal import show
 from alexnet_sweep.wording import counted, printable
 
 SPLITS = {"test": "test error", "heldout": "held-out error", "train": "training error"}
 VIEWS = {"ten": "averaged views", "centre": "centre view"}
-METRICS = {"top1": "Top-1", "top5": "Top-5"}
 MATCHED = {
     BY_CONFIG: "matched as they are the same configuration, though their levels are written otherwise",
     BY_LABEL: "matched by their label alone, as their levels differ",
@@ -45,7 +44,7 @@ def document_of(comparison: Comparison, *, every: bool = False) -> Document:
     if not table.empty:
         for cell, part in table.groupby(FAMILY, sort=False):
             split, view, metric = (str(word) for word in cell)
-            title = f"Δ {METRICS[metric]} {SPLITS.get(split, split)}, {VIEWS[view]}"
+            title = f"Δ {METRIC_WORDS[metric]} {SPLITS.get(split, split)}, {VIEWS[view]}"
             blocks += [Heading(title), _changes(part)]
         blocks += [Paragraph(line) for line in _how_to_read(table)]
     blocks += [Paragraph(line) for line in _matching(comparison)]
@@ -86,11 +85,7 @@ def _changes(part: pd.DataFrame) -> Table:
 
 
 def _interval(row: Mapping[Any, Any], value: str, low: str, high: str) -> str:
-    if pd.isna(row[value]):
-        return "–"
-    if pd.isna(row[low]):
-        return signed(row[value])
-    return f"{signed(row[value])} [{signed(row[low])}, {signed(row[high])}]"
+    return interval_words({"delta": row[value], "low": row[low], "high": row[high]})
 
 
 def _seeds(text: str, seeds: int) -> str:

@@ -20,7 +20,7 @@ from alexnet_sweep.effects import ALPHA, HINT, UNCLEAR
 from alexnet_sweep.findings import HEADLINE, Findings
 from alexnet_sweep.identity import FREE_KEYS
 
-MOVED, SAME_RUNS = "moved", "same runs"
+MOVED, MOVED_ONCE, SAME_RUNS = "moved", "moved with these seeds", "same runs"
 BY_LEVELS, BY_SHARED_LEVELS, BY_CONFIG, BY_LABEL = "levels", "shared levels", "same configuration", "label"
 NOTHING = "–"
 FAMILY = ["split", "view", "metric"]
@@ -136,8 +136,8 @@ def change_table(a: Findings, b: Findings, pairs: Sequence[Pair]) -> pd.DataFram
 
     Columns: arm (its label in A), arm_id_a, arm_id_b, matched_by, split, view, metric; of each study delta_, low_,
     high_ and seeds_ (paired ones) with a or b; change, low, high, p, p_holm (over the arms of the row's split, view and
-    metric), finding (moved, not distinguishable, the same after Holm, same runs; empty where there is no interval),
-    note.
+    metric), finding (moved; moved with these seeds, where a side has one alone; not distinguishable, the same after
+    Holm, same runs; empty where there is no interval), note.
     """
     rows_a, rows_b = _by_cell(a.deltas), _by_cell(b.deltas)
     cells = dict.fromkeys(key[1:] for key in (*rows_a, *rows_b))
@@ -156,10 +156,11 @@ def change_table(a: Findings, b: Findings, pairs: Sequence[Pair]) -> pd.DataFram
     table["p_holm"] = table.groupby(FAMILY, sort=False)["p"].transform(lambda p: holm(p.to_numpy(float)))
     last = table[["low", "high", "p_holm"]].to_numpy(float).tolist()
     table["finding"] = [
-        SAME_RUNS if same else _finding(low, high, p) for same, (low, high, p) in zip(table["same"], last, strict=True)
+        SAME_RUNS if same else _finding(low, high, p, once=once)
+        for same, once, (low, high, p) in zip(table["same"], table["once"], last, strict=True)
     ]
     notes = table.pop("note")
-    return table.drop(columns="same").assign(note=notes)
+    return table.drop(columns=["same", "once"]).assign(note=notes)
 
 
 def _by_cell(deltas: pd.DataFrame) -> dict[tuple[str, ...], dict[str, Any]]:
@@ -178,7 +179,8 @@ def _side(row: Mapping[str, Any] | None, name: str) -> dict[str, Any]:
 def _change(
     own: Mapping[str, Any] | None, other: Mapping[str, Any] | None, pair: Pair, a: Findings, b: Findings
 ) -> dict[str, Any]:
-    row: dict[str, Any] = {"change": np.nan, "low": np.nan, "high": np.nan, "p": np.nan, "same": False}
+    row: dict[str, Any] = {"change": np.nan, "low": np.nan, "high": np.nan, "p": np.nan}
+    row |= {"same": False, "once": False}
     missing = [*_missing(own, "A"), *_missing(other, "B")]
     if own is None or other is None or missing:
         return row | {"note": "; ".join([*missing, *([pair.note] if pair.note else [])])}
@@ -197,7 +199,7 @@ def _change(
     alone = [name for name, side in (("A", own), ("B", other)) if side["covers"] == IMAGES]
     if alone:
         notes.append(f"over images only in {' and '.join(alone)}")
-    return row | {"note": "; ".join(notes)}
+    return row | {"once": bool(alone), "note": "; ".join(notes)}
 
 
 def _missing(row: Mapping[str, Any] | None, name: str) -> list[str]:
@@ -261,12 +263,14 @@ def _p_value(centre: float, parts: Sequence[_Part]) -> float:
     return math.exp(float(optimize.brentq(beyond, smallest, 0.0, xtol=1e-6)))
 
 
-def _finding(low: float, high: float, p_holm: float) -> str:
+def _finding(low: float, high: float, p_holm: float, *, once: bool) -> str:
     if math.isnan(low):
         return ""
     if low <= 0 <= high:
         return UNCLEAR
-    return MOVED if p_holm < ALPHA else HINT
+    if p_holm >= ALPHA:
+        return HINT
+    return MOVED_ONCE if once else MOVED
 
 
 # --- what else differs ---

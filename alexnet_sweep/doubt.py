@@ -222,7 +222,7 @@ def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
     return adjusted
 
 
-def seeds_needed(effect: float, found: Doubt, seeds: int, images: int, power: float = 0.8) -> int | None:
+def seeds_needed(effect: float, found: Doubt, seeds: int, *, power: float = 0.8) -> int | None:
     """How many paired seeds would show an effect of this size in four studies of five, on the same images.
 
     None where not even a thousand would: the images' part alone hides it, and more test images are needed. The spread

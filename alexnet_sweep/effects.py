@@ -62,10 +62,10 @@ class Runs:
         rows = [np.sum([next(parts) for _ in weights], axis=0) for _ in seeds]
         return np.array(rows), seeds, ""
 
-    def doubt(self, weights: Mapping[str, float], split: str, view: str, metric: str) -> tuple[Doubt | None, int, int]:
-        """The contrast's doubt, and from how many seeds and images it comes; None where there is nothing."""
-        differences, _, _ = self.contrast(weights, split, view, metric)
-        return (None, 0, 0) if differences is None else (doubt(differences), *differences.shape)
+    def doubt(self, weights: Mapping[str, float], split: str, view: str, metric: str) -> tuple[Doubt | None, int]:
+        """The contrast's doubt, and from how many seeds it comes; None where there is nothing."""
+        differences, seeds, _ = self.contrast(weights, split, view, metric)
+        return (None, 0) if differences is None else (doubt(differences), len(seeds))
 
 
 def arm_table(results: pd.DataFrame, runs: Runs) -> pd.DataFrame:

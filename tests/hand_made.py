@@ -13,6 +13,14 @@ from alexnet_sweep.store import RunFolder, study_folder
 Levels = Mapping[str, str]
 LRN: dict[str, Levels] = {"base": {"model/lrn": "on"}, "off": {"model/lrn": "off"}}
 
+# Ranks of the labels of four test images, ten views; the centre view gets every rank plus one.
+RANKS: dict[tuple[str, int], list[int] | None] = {
+    ("base", 0): [1, 1, 1, 2],  # 1 of 4 wrong
+    ("base", 1): [1, 1, 2, 6],  # 2 of 4 wrong, one not among five
+    ("off", 0): [1, 2, 6, 2],  # 3 of 4 wrong, one not among five
+    ("off", 1): [1, 1, 2, 6],  # as the baseline
+}
+
 
 @dataclass(frozen=True)
 class Run:
@@ -142,3 +150,14 @@ def make_study(
 
 def label_of(levels: Levels) -> str:
     return ", ".join(f"{key}={level}" for key, level in levels.items())
+
+
+def ranked(ten: Sequence[int], **more: Any) -> Run:
+    """A run with these ranks in the ten views, and every rank plus one in the centre view."""
+    return Run(ten, centre=[rank + 1 for rank in ten], **more)
+
+
+def ranked_study(runs: Path, ranks: Mapping[tuple[str, int], Sequence[int] | None], classes: int = 10) -> str:
+    """A grid over model/lrn of `ranked` runs, each with its images in an order of its own; None: missing."""
+    made = {key: None if ten is None else ranked(ten) for key, ten in ranks.items()}
+    return make_study(runs, made, design="grid", classes=classes)

@@ -5,92 +5,19 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from alexnet_sweep.aggregate import gather, load_results, one_value
+from alexnet_sweep.aggregate import gather, load_results, values_of
 from alexnet_sweep.answers import Answers
-from alexnet_sweep.store import RunFolder, study_folder
-
-# Ranks of the labels of four test images, ten views; the centre view gets every rank plus one.
-RANKS = {
-    ("base", 0): [1, 1, 1, 2],  # 1 of 4 wrong
-    ("base", 1): [1, 1, 2, 6],  # 2 of 4 wrong, one not among five
-    ("off", 0): [1, 2, 6, 2],  # 3 of 4 wrong, one not among five
-    ("off", 1): [1, 1, 2, 6],  # as the baseline
-}
-
-
-def counts(ranks: list[int]) -> dict[str, Any]:
-    top1, top5 = sum(rank > 1 for rank in ranks), sum(rank > 5 for rank in ranks)
-    n = len(ranks)
-    return {"images": n, "top1": top1, "top5": top5, "top1_error": top1 / n, "top5_error": top5 / n}
-
-
-def make_run(folder: RunFolder, ranks: list[int], classes: int = 10, threads: int = 1, names: str = "image") -> None:
-    """A finished run with these ranks in the ten views."""
-    centre = [rank + 1 for rank in ranks]
-    images = [f"{names}{number}" for number in range(len(ranks))]
-    folder.write_predictions(
-        pa.table(
-            {
-                "split": ["test"] * len(ranks),
-                # another order in every run: pairing must go by the image
-                "image": images,
-                "label": pa.array(range(len(ranks)), pa.int32()),
-                "centre_rank": pa.array(centre, pa.int32()),
-                "ten_rank": pa.array(ranks, pa.int32()),
-            }
-        ).take(list(np.random.default_rng(sum(ranks)).permutation(len(ranks))))
-    )
-    folder.write_provenance({"wall_seconds": 2.0, "host": "here", "versions": {"python": "3"}})
-    errors = {"test": {"centre": counts(centre), "ten": counts(ranks)}}
-    if classes <= 5:
-        for view in errors["test"].values():
-            view.update(top5=None, top5_error=None)
-    folder.write_result(
-        {
-            "views": 10,
-            "epochs": 3,
-            "parameters": 1234,
-            "source_hash": "s",
-            "effective": {"device": "cpu", "cpu_threads": threads},
-            "earlier_effective": [],
-            "data": {
-                "name": "hand",
-                "classes": classes,
-                "train_images": 40,
-                "heldout_images": 4,
-                "test_images": len(ranks),
-            },
-            "errors": errors,
-        }
-    )
-
-
-def make_study(runs: Path, ranks: dict[tuple[str, int], list[int] | None], classes: int = 10) -> str:
-    """A study over model/lrn; None makes a run that is missing."""
-    plan_runs = []
-    for number, ((arm, seed), made) in enumerate(ranks.items()):
-        run_id = f"{number:012x}"
-        plan_runs.append({"run_id": run_id, "arm_id": arm, "seed": seed, "overrides": []})
-        if made is not None:
-            make_run(RunFolder(runs / run_id), made, classes)
-    arms = [
-        {"arm_id": "base", "label": "model/lrn=on", "levels": {"model/lrn": "on"}},
-        {"arm_id": "off", "label": "model/lrn=off", "levels": {"model/lrn": "off"}},
-    ]
-    plan = {"name": "hand", "design": "grid", "keys": ["model/lrn"], "baseline": "base", "arms": arms}
-    study_folder(runs, "hand").write_plan(plan | {"runs": plan_runs, "command": "typed", "source_hash": "s"})
-    return "hand"
+from alexnet_sweep.store import RunFolder
+from hand_made import RANKS, make_run, ranked, ranked_study
 
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
-    make_study(tmp_path, dict(RANKS))
+    ranked_study(tmp_path, dict(RANKS))
     return tmp_path
 
 
@@ -104,13 +31,13 @@ def test_the_tidy_frame_has_a_row_for_each_run_split_and_view(runs: Path) -> Non
 
 
 def test_missing_runs_stay_in_the_frame(tmp_path: Path) -> None:
-    make_study(tmp_path, dict(RANKS) | {("off", 1): None})
+    ranked_study(tmp_path, dict(RANKS) | {("off", 1): None})
     frame = load_results("hand", tmp_path)
     assert list(frame.drop_duplicates("run_id")["state"]) == ["done", "done", "done", "missing"]
 
 
 def test_a_run_has_the_reason_of_its_failure(tmp_path: Path) -> None:
-    make_study(tmp_path, dict(RANKS) | {("off", 1): None})
+    ranked_study(tmp_path, dict(RANKS) | {("off", 1): None})
     failed = RunFolder(tmp_path / f"{3:012x}")
     with pytest.raises(ValueError), failed.claimed(1):
         raise ValueError("too\nmuch")
@@ -120,14 +47,14 @@ def test_a_run_has_the_reason_of_its_failure(tmp_path: Path) -> None:
 
 
 def test_a_result_that_cannot_be_read_is_told_of_and_not_counted(tmp_path: Path) -> None:
-    make_study(tmp_path, dict(RANKS))
+    ranked_study(tmp_path, dict(RANKS))
     RunFolder(tmp_path / f"{0:012x}").result.write_text("{")
     evidence = gather("hand", tmp_path)
     assert evidence.records[0].state == "unreadable" and len(evidence.done) == 3
 
 
 def test_the_training_images_evaluated_cleanly_are_a_split_of_the_frame(tmp_path: Path) -> None:
-    make_study(tmp_path, dict(RANKS))
+    ranked_study(tmp_path, dict(RANKS))
     folder = RunFolder(tmp_path / f"{0:012x}")
     last = {"clean_train_images": 40, "clean_train_top1_error": 0.125, "clean_train_top5_error": None}
     result = json.loads(folder.result.read_text()) | {"last_epoch": last, "steps_to_threshold": 7}
@@ -140,9 +67,9 @@ def test_the_training_images_evaluated_cleanly_are_a_split_of_the_frame(tmp_path
 
 
 def test_values_of_the_results_are_listed_once_in_their_order(tmp_path: Path) -> None:
-    make_study(tmp_path, dict(RANKS))
-    make_run(RunFolder(tmp_path / f"{1:012x}"), [1, 1, 2, 6], classes=7)
-    assert one_value(gather("hand", tmp_path).records, "data", "classes") == [10, 7]
+    ranked_study(tmp_path, dict(RANKS))
+    make_run(RunFolder(tmp_path / f"{1:012x}"), ranked([1, 1, 2, 6]), classes=7)
+    assert values_of(gather("hand", tmp_path).records, "data", "classes") == [10, 7]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +81,7 @@ def test_values_of_the_results_are_listed_once_in_their_order(tmp_path: Path) ->
     ],
 )
 def test_a_result_that_lacks_what_a_report_needs_counts_nowhere(tmp_path: Path, spoilt: Any, why: str) -> None:
-    make_study(tmp_path, dict(RANKS))
+    ranked_study(tmp_path, dict(RANKS))
     folder = RunFolder(tmp_path / f"{0:012x}")
     result = json.loads(folder.result.read_text()) | spoilt
     folder.result.write_text(json.dumps({key: value for key, value in result.items() if value is not None}))
@@ -163,7 +90,7 @@ def test_a_result_that_lacks_what_a_report_needs_counts_nowhere(tmp_path: Path, 
 
 
 def test_a_run_without_its_predictions_counts_nowhere(tmp_path: Path) -> None:
-    make_study(tmp_path, dict(RANKS))
+    ranked_study(tmp_path, dict(RANKS))
     folder = RunFolder(tmp_path / f"{0:012x}")
     folder.predictions.unlink()
     record = gather("hand", tmp_path).records[0]
@@ -171,14 +98,14 @@ def test_a_run_without_its_predictions_counts_nowhere(tmp_path: Path) -> None:
 
 
 def test_provenance_that_cannot_be_read_is_none(tmp_path: Path) -> None:
-    make_study(tmp_path, dict(RANKS))
+    ranked_study(tmp_path, dict(RANKS))
     RunFolder(tmp_path / f"{0:012x}").provenance.write_text("{")
     record = gather("hand", tmp_path).records[0]
     assert record.done and record.provenance == {}
 
 
 def test_images_of_the_same_names_and_other_labels_are_other_images(tmp_path: Path) -> None:
-    make_study(tmp_path, dict(RANKS))
+    ranked_study(tmp_path, dict(RANKS))
     folder = RunFolder(tmp_path / f"{0:012x}")
     table = pq.read_table(folder.predictions)
     turned = pc.add(table["label"], 1)

@@ -398,3 +398,10 @@ def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--help"])
     assert ended.value.code == 0 and "example: python -m alexnet_sweep.compare quick" in capsys.readouterr().out
+
+
+def test_one_seed_on_a_side_moves_no_part(runs: Path, compared: Callable[..., Comparison]) -> None:
+    make_study(runs, "one", seeds=(0,))
+    make_study(runs, "two", wrong=(40, 160, 44), seeds=(0,), first=100)
+    row = compared().headline.to_dict("records")[0]
+    assert row["finding"] == "moved with these seeds" and "over images only in A and B" in row["note"]

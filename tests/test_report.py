@@ -18,12 +18,12 @@ from alexnet_sweep.report.markdown import aligned, to_markdown
 from alexnet_sweep.report.write import write_report
 from alexnet_sweep.store import RunFolder, study_folder
 from alexnet_sweep.wording import printable
-from test_aggregate import RANKS, make_run, make_study
+from hand_made import RANKS, make_run, make_study, ranked, ranked_study
 from test_sweep import contents_of
 
 
 def report_of(folder: Path, ranks: dict[tuple[str, int], list[int] | None], classes: int = 10) -> str:
-    make_study(folder / "runs", ranks, classes)
+    ranked_study(folder / "runs", ranks, classes)
     return write_report("hand", folder / "runs", folder / "reports").text
 
 
@@ -59,17 +59,17 @@ def test_few_classes_are_said_instead_of_a_top5_column(tmp_path: Path) -> None:
 
 
 def test_facts_that_differ_between_arms_are_all_told(tmp_path: Path) -> None:
-    make_study(tmp_path / "runs", dict(RANKS))
+    ranked_study(tmp_path / "runs", dict(RANKS))
     folder = RunFolder(tmp_path / "runs" / f"{2:012x}")
     result = json.loads(folder.result.read_text())
     folder.result.write_text(json.dumps(result | {"views": 5, "epochs": 9, "parameters": 2000}))
     text = write_report("hand", tmp_path / "runs", tmp_path / "reports").text
-    assert "3 or 9 epochs" in text and "1,234 or 2,000 parameters" in text
+    assert "90 or 9 epochs" in text and "1,234 or 2,000 parameters" in text
     assert "ten views" in text and "or five views" in text
 
 
 def test_a_run_resumed_under_other_settings_is_mixed(tmp_path: Path) -> None:
-    make_study(tmp_path / "runs", dict(RANKS))
+    ranked_study(tmp_path / "runs", dict(RANKS))
     folder = RunFolder(tmp_path / "runs" / f"{2:012x}")
     result = json.loads(folder.result.read_text())
     folder.result.write_text(json.dumps(result | {"earlier_effective": [{"device": "cuda", "cpu_threads": 1}]}))
@@ -78,7 +78,7 @@ def test_a_run_resumed_under_other_settings_is_mixed(tmp_path: Path) -> None:
 
 def test_runs_made_with_different_settings_are_said_to_be_mixed(tmp_path: Path) -> None:
     assert "Mixed settings" not in report_of(tmp_path, dict(RANKS))
-    make_run(RunFolder(tmp_path / "runs" / f"{1:012x}"), [1, 1, 2, 6], threads=2)
+    make_run(RunFolder(tmp_path / "runs" / f"{1:012x}"), ranked([1, 1, 2, 6], result={"effective.cpu_threads": 2}))
     text = write_report("hand", tmp_path / "runs", tmp_path / "reports").text
     assert "**Mixed settings.**" in text and "cpu_threads: 1 and 2" in text
 
@@ -94,31 +94,41 @@ def test_one_pair_of_runs_says_nothing_of_the_part_itself(tmp_path: Path, seeds:
 
 
 def test_what_differs_by_design_is_told_of_and_compared(tmp_path: Path) -> None:
-    make_study(tmp_path / "runs", dict(RANKS))
+    ranked_study(tmp_path / "runs", dict(RANKS))
     plan = study_folder(tmp_path / "runs", "hand").read_plan()
-    arms = [arm | {"levels": {"trainer.epochs": epochs}} for arm, epochs in zip(plan["arms"], ("3", "9"), strict=True)]
+    arms = [arm | {"levels": {"trainer.epochs": epochs}} for arm, epochs in zip(plan["arms"], ("90", "9"), strict=True)]
     study_folder(tmp_path / "runs", "hand").write_plan(plan | {"keys": ["trainer.epochs"], "arms": arms})
     for number in (2, 3):
         folder = RunFolder(tmp_path / "runs" / f"{number:012x}")
         folder.result.write_text(json.dumps(json.loads(folder.result.read_text()) | {"epochs": 9}))
     text = write_report("hand", tmp_path / "runs", tmp_path / "reports").text
-    assert "**By design.** The study switches this, and its deltas hold the effect of it: epochs: 3 and 9." in text
+    assert "**By design.** The study switches this, and its deltas hold the effect of it: epochs: 90 and 9." in text
     assert "Not alike" not in text and "+25.00 [" in text
 
 
 def test_runs_that_are_not_alike_are_named_and_kept_out_unless_mixing_is_allowed(tmp_path: Path) -> None:
-    make_study(tmp_path / "runs", dict(RANKS))
+    ranked_study(tmp_path / "runs", dict(RANKS))
     for number in (2, 3):
         folder = RunFolder(tmp_path / "runs" / f"{number:012x}")
         folder.result.write_text(json.dumps(json.loads(folder.result.read_text()) | {"epochs": 9}))
     text = write_report("hand", tmp_path / "runs", tmp_path / "reports").text
     assert "2 finished runs not like the baseline, kept out of every comparison" in text
-    assert "model/lrn=off, seed 0 (epochs: 9 instead of 3)" in text and "+25.00" not in text
+    assert "model/lrn=off, seed 0 (epochs: 9 instead of 90)" in text and "+25.00" not in text
     assert text.count("done, not compared") == 2
     (row,) = [line for line in text.splitlines() if line.startswith("| model/lrn=off |     0 |")][:1]
     assert "–" in row  # its own error is not shown beside those of others
     mixed = write_report("hand", tmp_path / "runs", tmp_path / "reports", allow_mixed=True).text
     assert "compared all the same" in mixed and "+25.00 [" in mixed
+
+
+def test_errors_that_others_published_stand_beside_a_study_on_the_same_data(tmp_path: Path) -> None:
+    assert "Published errors" not in report_of(tmp_path / "hand", dict(RANKS))
+    made = {key: ranked([1, 1, 2, 6], result={"data.name": "imagenet"}) for key in RANKS}
+    make_study(tmp_path / "runs", made)
+    text = write_report("hand", tmp_path / "runs", tmp_path / "reports").text
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
+    assert ["Caffe bvlc_alexnet", "Caffe, bvlc_alexnet", "ILSVRC-2012, validation, centre view", "42.9", "19.8"] in rows
+    assert ["1 CNN", "paper §6 Table 2", "ILSVRC-2012, validation, ten views", "40.7", "18.2"] in rows
 
 
 def test_the_same_folders_give_the_same_bytes(tmp_path: Path) -> None:
@@ -135,7 +145,7 @@ def test_the_same_folders_give_the_same_bytes(tmp_path: Path) -> None:
 
 def test_the_report_of_copied_run_folders_has_the_same_bytes_in_another_process(tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
-    make_study(here / "runs", dict(RANKS))
+    ranked_study(here / "runs", dict(RANKS))
     shutil.copytree(here / "runs", there / "runs")
     made = []
     for folder, seed in ((here, "1"), (there, "2")):  # of Python's own hashes
@@ -147,7 +157,7 @@ def test_the_report_of_copied_run_folders_has_the_same_bytes_in_another_process(
 
 
 def test_an_unknown_study_is_refused_with_those_there_are(tmp_path: Path) -> None:
-    make_study(tmp_path / "runs", dict(RANKS))
+    ranked_study(tmp_path / "runs", dict(RANKS))
     with pytest.raises(FolderError, match="have: hand"):
         write_report("nope", tmp_path / "runs", tmp_path / "reports")
 

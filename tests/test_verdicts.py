@@ -348,3 +348,8 @@ def test_a_claim_turned_round_is_met_by_an_arm_that_adds_the_part(tmp_path):
 def test_turning_a_claim_and_its_arm_round_changes_no_verdict(name: str, interval):
     for straight, turned in zip(claims_of(name), claims_of(f"-{name}"), strict=True):
         assert judge(turned, Interval(-interval.high, -interval.low)) == judge(straight, interval)
+
+
+def test_six_times_as_many_steps_turned_round_are_a_sixth():
+    (claim,) = claims_of("-P01")
+    assert claim.delta == pytest.approx(1 / 6 - 1) and claim.sign == -1

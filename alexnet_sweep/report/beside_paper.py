@@ -2,12 +2,35 @@
 
 import pandas as pd
 
-from alexnet_sweep.claims import references
+from alexnet_sweep.aggregate import values_of
+from alexnet_sweep.claims import published, references
 from alexnet_sweep.doubt import BOTH, seeds_needed
 from alexnet_sweep.findings import HEADLINE, Findings
 from alexnet_sweep.report.document import Block, Heading, Paragraph, Table
 from alexnet_sweep.report.numbers import MEASURE_WORDS, METRIC_WORDS, interval_words, signed, times
-from alexnet_sweep.verdicts import NOT_COMPARABLE, Verdict
+from alexnet_sweep.verdicts import DATA, NOT_COMPARABLE, Verdict
+
+VIEWS = {"ten": "ten views", "centre": "centre view"}
+
+
+def published_errors(findings: Findings) -> list[Block]:
+    """What networks of others reach on this data set, where anything is published, beside the baseline's errors."""
+    names = {str(name) for name in values_of(findings.evidence.done, "data", "name")}
+    known = [dataset for dataset, ours in DATA.items() if names & set(ours)]
+    rows: dict[tuple[str, ...], dict[str, str]] = {}
+    for claim in (one for dataset in known for one in published(dataset)):
+        assert claim.full_error is not None, "published() has errors of single networks"
+        where = f"{claim.dataset}, {claim.split}" + (f", {VIEWS[claim.views]}" if claim.views else "")
+        rows.setdefault((claim.full, claim.source, where), {})[claim.measure] = f"{100 * claim.full_error:.1f}"
+    if not rows:
+        return []
+    cells = [[*who, errors.get("top1", "–"), errors.get("top5", "–")] for who, errors in rows.items()]
+    head = ["network", "source", "evaluated on", "Top-1 error", "Top-5 error"]
+    return [
+        Heading("Published errors on this data set", 3),
+        Table.of(head, cells, "lllrr"),
+        Paragraph("Full-size networks, trained in full: a scale to read errors by, and no comparison with this study."),
+    ]
 
 
 def claims(findings: Findings) -> list[Block]:
@@ -71,10 +94,10 @@ def _more_seeds(findings: Findings, found: Verdict) -> str:
         return ""
     split, view = HEADLINE[0], claim.views or HEADLINE[1]
     weights = {found.arm_id: 1.0, findings.evidence.baseline: -1.0}
-    estimate, seeds, images = findings.runs.doubt(weights, split, view, claim.measure)
+    estimate, seeds = findings.runs.doubt(weights, split, view, claim.measure)
     if estimate is None or estimate.covers != BOTH:
         return ""
-    needed = seeds_needed(claim.delta, estimate, seeds, images)
+    needed = seeds_needed(claim.delta, estimate, seeds)
     size = signed(abs(claim.delta), 1).lstrip("+")
     if needed is None:
         return f"{size} points need more test images"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from alexnet_sweep.aggregate import one_value
+from alexnet_sweep.aggregate import values_of
 from alexnet_sweep.doubt import IMAGES
 from alexnet_sweep.effects import BETTER_ONCE, HELPS, HINT, HURTS, UNCLEAR, WORSE_ONCE
 from alexnet_sweep.findings import Findings
@@ -147,7 +147,7 @@ def _number(found: Verdict) -> str:
 def other_tables(findings: Findings) -> list[Block]:
     """The centre view, and with one seed an arm the images that changed."""
     blocks: list[Block] = [Heading("Test error in %, the centre view"), _delta_table(findings, "centre")]
-    few = sorted({value for value in one_value(findings.evidence.done, "data", "classes") if value <= 5})
+    few = sorted({value for value in values_of(findings.evidence.done, "data", "classes") if value <= 5})
     if few:
         blocks.append(Paragraph(f"No top-5 errors where the data set has {either(few)} classes."))
     pairs = findings.headline[findings.headline["mcnemar_p"].notna()]
@@ -257,4 +257,4 @@ def views_words(findings: Findings, view: str) -> str:
 
 
 def _counts(findings: Findings) -> list[int]:
-    return [int(value) for value in one_value(findings.evidence.done, "views")]
+    return [int(value) for value in values_of(findings.evidence.done, "views")]

@@ -6,11 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from alexnet_sweep.aggregate import RunRecord, one_value
+from alexnet_sweep.aggregate import RunRecord, values_of
 from alexnet_sweep.comparable import by_design, mixed_settings
 from alexnet_sweep.doubt import BOTH, CONSERVATIVE, IMAGES
 from alexnet_sweep.findings import Findings
-from alexnet_sweep.report.beside_paper import claims
+from alexnet_sweep.report.beside_paper import claims, published_errors
 from alexnet_sweep.report.differences import effects, fit, other_tables, ways, what_matters
 from alexnet_sweep.report.document import Block, Document, Figure, Heading, Listing, Notice, Paragraph, Table
 from alexnet_sweep.report.numbers import either
@@ -28,7 +28,13 @@ def document_of(findings: Findings, figures: Sequence[Figure], command: str) -> 
     if findings.deltas.empty:
         blocks.append(Paragraph("No run is done yet."))
     else:
-        blocks += [*what_matters(findings), *shown("forest"), *other_tables(findings), *claims(findings)]
+        blocks += [
+            *what_matters(findings),
+            *shown("forest"),
+            *other_tables(findings),
+            *claims(findings),
+            *published_errors(findings),
+        ]
         blocks += [*ways(findings), *shown("steps"), *effects(findings), *shown("interactions")]
         blocks += [*fit(findings), *shown("gap", "curves"), *_how_to_read(findings)]
     blocks += [*_runs(findings), *_provenance(findings, command)]
@@ -116,7 +122,7 @@ def _how_to_read(findings: Findings) -> list[Block]:
     seeds = either(sorted(set(compared["paired_seeds"]))) if len(compared) else "none"
 
     def data(key: str) -> str:
-        return either(one_value(done, "data", key))
+        return either(values_of(done, "data", key))
 
     lines = [
         "Δ is the arm less the baseline in percentage points: positive means that the change hurt. It is paired: "
@@ -143,8 +149,8 @@ def _how_to_read(findings: Findings) -> list[Block]:
         )
     lines.append(
         f"Data: {data('name')}, {data('classes')} classes, {data('train_images')} images trained on, "
-        f"{data('heldout_images')} held out; {either(one_value(done, 'epochs'))} epochs, the last one counts. "
-        f"Networks of {either(sorted(one_value(done, 'parameters')))} parameters."
+        f"{data('heldout_images')} held out; {either(values_of(done, 'epochs'))} epochs, the last one counts. "
+        f"Networks of {either(sorted(values_of(done, 'parameters')))} parameters."
     )
     return [Heading("How to read this"), *(Paragraph(line) for line in lines)]
 
