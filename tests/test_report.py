@@ -131,6 +131,26 @@ def test_errors_that_others_published_stand_beside_a_study_on_the_same_data(tmp_
     assert ["1 CNN", "paper §6 Table 2", "ILSVRC-2012, validation, ten views", "40.7", "18.2"] in rows
 
 
+def test_runs_that_never_got_there_are_told_of_and_runs_that_are_not_there_are_not(tmp_path: Path) -> None:
+    made = {key: ranked([1, 1, 2, 6], steps=100) for key in (("base", 0), ("base", 1), ("off", 0))}
+    make_study(tmp_path / "runs", {**made, ("off", 1): ranked([1, 1, 2, 6])})
+    text = write_report("hand", tmp_path / "runs", tmp_path / "reports").text
+    assert "1 of 2 reached the threshold" in text
+    make_study(tmp_path / "other", {**made, ("off", 0): None})
+    text = write_report("hand", tmp_path / "other", tmp_path / "reports").text
+    fitted = text[text.index("## How well the arms fit") :]
+    (row,) = [line for line in fitted.splitlines() if line.startswith("| model/lrn=off")][:1]
+    assert "reached" not in row and row.count("–") == 2
+
+
+def test_a_run_that_cannot_be_read_is_told_of_and_counts_nowhere(tmp_path: Path) -> None:
+    make_study(tmp_path / "runs", {key: ranked([1, 1, 2, 6]) for key in RANKS})
+    RunFolder(tmp_path / "runs" / f"{3:012x}").predictions.unlink()
+    text = write_report("hand", tmp_path / "runs", tmp_path / "reports").text
+    assert "3 of 4 runs done (1 unreadable)" in text
+    assert "**Failed or unreadable.** model/lrn=off, seed 1:" in text and "predictions.parquet: cannot be read" in text
+
+
 def test_the_same_folders_give_the_same_bytes(tmp_path: Path) -> None:
     report_of(tmp_path, dict(RANKS))
     before = contents_of(tmp_path / "reports/hand")

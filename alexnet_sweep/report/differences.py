@@ -242,13 +242,14 @@ def fit(findings: Findings) -> list[Block]:
 
 
 def _fit_cells(cells: "pd.Series[Any]", measure: str) -> list[str]:
-    if measure == "steps":
-        value = "not reached" if pd.isna(cells["value"]) else f"{cells['value']:,.0f}"
-        told = "" if pd.isna(cells["delta"]) else times(*(float(cells[key]) for key in ("delta", "low", "high")))
-    else:
-        value = "–" if pd.isna(cells["value"]) else f"{100 * cells['value']:.2f}"
-        told = "" if pd.isna(cells["delta"]) else interval_words(cells)
-    return [value, "baseline" if cells["baseline"] else told or "–"]
+    """The arm's own figure, and its difference or why there is none."""
+    value, told = "–", str(cells["note"]) or "–"
+    if not pd.isna(cells["value"]):
+        value = f"{cells['value']:,.0f}" if measure == "steps" else f"{100 * cells['value']:.2f}"
+    if not pd.isna(cells["delta"]):
+        steps = measure == "steps"
+        told = times(*(float(cells[key]) for key in ("delta", "low", "high"))) if steps else interval_words(cells)
+    return [value, f"baseline {cells['note']}".strip() if cells["baseline"] else told]
 
 
 def views_words(findings: Findings, view: str) -> str:

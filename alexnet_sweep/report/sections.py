@@ -102,7 +102,7 @@ def _notices(findings: Findings) -> list[Block]:
             f"{evidence.labels[record.arm_id]}, seed {record.seed}: {record.failure}" for record in failed[:5]
         )
         more = f"; and {len(failed) - 5} more" if len(failed) > 5 else ""
-        blocks.append(Notice("Failed", f"{told}{more}."))
+        blocks.append(Notice("Failed or unreadable", f"{told}{more}."))
     return blocks
 
 
