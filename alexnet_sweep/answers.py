@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from alexnet_sweep.aggregate import RunRecord
 from alexnet_sweep.store import RunFolder
 
-VIEWS = ("ten", "centre")
+AVERAGED, CENTRE = VIEWS = ("ten", "centre")  # all views averaged, however many there are
 COLUMNS = ["split", "image", "label", "centre_rank", "ten_rank"]
 METRICS = {"top1": 1, "top5": 5}  # a label of a higher rank is an error
 

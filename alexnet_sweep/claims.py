@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 SIGN, AT_LEAST, ABOUT = "sign", "at least", "about"
+OF_VIEWS = "test views"  # the subject of claims about the views of one run
 TURNED = "-"  # before an id: the arm adds what the claim removes
 
 
@@ -46,6 +47,16 @@ class Claim:
         """1 where the arm's change is said to hurt."""
         hurts = self.delta is None or self.delta >= 0
         return 1 if hurts != (self.turned and self.delta is None) else -1
+
+    @property
+    def has_size(self) -> bool:
+        """Whether it says by how much an arm differs from the baseline."""
+        return self.delta is not None and not self.is_of_views
+
+    @property
+    def is_of_views(self) -> bool:
+        """Whether it compares two ways to evaluate the same networks, and no two arms."""
+        return self.subject == OF_VIEWS
 
     @property
     def is_result(self) -> bool:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from alexnet_sweep.aggregate import Evidence, RunRecord
-from alexnet_sweep.answers import METRICS, VIEWS, Answers
+from alexnet_sweep.answers import AVERAGED, CENTRE, METRICS, VIEWS, Answers
 from alexnet_sweep.doubt import CONSERVATIVE, IMAGES, Doubt, doubt, holm, mcnemar
 
 WORSE_ONCE, BETTER_ONCE = "worse with this seed", "better with this seed"  # other images alone would not turn it
@@ -49,16 +49,28 @@ class Runs:
         self, weights: Mapping[str, float], split: str, view: str, metric: str
     ) -> tuple[NDArray[np.float64] | None, list[int], str]:
         """Weighted errors of arms, (seeds, images), the seeds that all of them have, and a note if there is nothing."""
-        seeds = sorted(set.intersection(*(set(self.by_arm[arm]) for arm in weights)))
+        return self._sums({(arm, view): weight for arm, weight in weights.items()}, split, metric)
+
+    def less_averaged(self, arm: str, split: str, metric: str) -> tuple[NDArray[np.float64] | None, list[int], str]:
+        """As `contrast`: what an arm's runs have wrong by the centre view alone, less that by all views averaged."""
+        return self._sums({(arm, CENTRE): 1.0, (arm, AVERAGED): -1.0}, split, metric)
+
+    def _sums(
+        self, weights: Mapping[tuple[str, str], float], split: str, metric: str
+    ) -> tuple[NDArray[np.float64] | None, list[int], str]:
+        arms = list(dict.fromkeys(arm for arm, _ in weights))
+        seeds = sorted(set.intersection(*(set(self.by_arm[arm]) for arm in arms)))
         if not seeds:
-            return None, [], "no seed that both have finished" if any(self.by_arm[arm] for arm in weights) else ""
-        runs = [(self.by_arm[arm][seed].run_id, weight) for seed in seeds for arm, weight in weights.items()]
-        lists = {self.answers.images(run_id, split) for run_id, _ in runs}
+            return None, [], "no seed that both have finished" if any(self.by_arm[arm] for arm in arms) else ""
+        runs = [
+            (self.by_arm[arm][seed].run_id, view, weight) for seed in seeds for (arm, view), weight in weights.items()
+        ]
+        lists = {self.answers.images(run_id, split) for run_id, _, _ in runs}
         if len(lists) > 1:
             return None, seeds, "other images"
         if lists == {None}:
             return None, seeds, ""
-        parts = iter(weight * self.answers.wrong(run_id, split, view, metric) for run_id, weight in runs)
+        parts = iter(weight * self.answers.wrong(run_id, split, view, metric) for run_id, view, weight in runs)
         rows = [np.sum([next(parts) for _ in weights], axis=0) for _ in seeds]
         return np.array(rows), seeds, ""
 
@@ -180,6 +192,32 @@ def finding(low: float, high: float, p_holm: float, *, once: bool = False) -> st
     if once:
         return WORSE_ONCE if low > 0 else BETTER_ONCE
     return HURTS if low > 0 else HELPS
+
+
+def views_table(results: pd.DataFrame, runs: Runs) -> pd.DataFrame:
+    """What the average over all views gains over the centre view, for each arm and metric, on the test images.
+
+    The delta is *centre - averaged*: positive means that one view alone is worse. It is of the same networks on the
+    same images, so it needs no second arm. Columns: arm, arm_id, metric, seeds, views, centre, averaged (errors), and
+    those of a difference (`arm_table`). Runs of one view have no row.
+    """
+    rows: list[dict[str, Any]] = []
+    done = _compared(results[results["split"] == "test"], runs)
+    for metric in METRICS:
+        errors = done.groupby(["arm_id", "view"])[f"{metric}_error"].mean().astype(float)
+        if errors.isna().all():
+            continue
+        for arm_id, label in runs.evidence.labels.items():
+            counts = {int((record.result or {})["views"]) for record in runs.by_arm[arm_id].values()}
+            differences, seeds, note = runs.less_averaged(arm_id, "test", metric)
+            if differences is None or counts == {1}:
+                continue
+            row: dict[str, Any] = {"arm": label, "arm_id": arm_id, "metric": metric, "seeds": len(seeds)}
+            row |= {"views": " or ".join(map(str, sorted(counts)))}
+            row |= {"centre": errors[arm_id, CENTRE], "averaged": errors[arm_id, AVERAGED]}
+            rows.append(row | _nothing(note) | doubt_columns(doubt(differences)) | {"paired_seeds": len(seeds)})
+    table = pd.DataFrame(rows)
+    return with_findings(table, ["metric"]) if rows else table
 
 
 MEASURES = ("train_error", "gap", "steps")

@@ -9,7 +9,7 @@ import pandas as pd
 from alexnet_sweep.aggregate import Evidence, RunRecord, gather, results_of
 from alexnet_sweep.answers import Answers
 from alexnet_sweep.comparable import KeptOut, kept_out
-from alexnet_sweep.effects import Runs, arm_table, seed_table
+from alexnet_sweep.effects import Runs, arm_table, seed_table, views_table
 from alexnet_sweep.interactions import effect_table, step_table
 from alexnet_sweep.verdicts import Verdict, verdicts
 
@@ -26,6 +26,7 @@ class Findings:
     runs: Runs
     deltas: pd.DataFrame  # effects.arm_table
     by_seed: pd.DataFrame  # effects.seed_table
+    of_views: pd.DataFrame  # effects.views_table
     steps: pd.DataFrame  # interactions.step_table, of cumulative designs
     effects: pd.DataFrame  # interactions.effect_table, of designs with combinations
     verdicts: Sequence[Verdict]
@@ -65,8 +66,8 @@ class Findings:
                 for found in self.verdicts
             ]
         )
-        named = {"results": self.results, "deltas": self.deltas, "seeds": self.by_seed, "steps": self.steps}
-        named |= {"effects": self.effects, "claims": claims}
+        named = {"results": self.results, "deltas": self.deltas, "seeds": self.by_seed}
+        named |= {"views": self.of_views, "steps": self.steps, "effects": self.effects, "claims": claims}
         return {name: table for name, table in named.items() if not table.empty}
 
 
@@ -86,7 +87,7 @@ def find(study: str, runs: Path, allow_mixed: bool | None = None) -> Findings:
     leave_out = [] if allow_mixed else [found.record.run_id for found in differing]
     compared = Runs.of(evidence, Answers(evidence.done, runs), leave_out)
     deltas, by_seed = arm_table(results, compared), seed_table(results, compared)
-    nothing = pd.DataFrame()
+    of_views, nothing = views_table(results, compared), pd.DataFrame()
     done = not deltas.empty
     cumulative = evidence.plan["design"] == "cumulative"
     return Findings(
@@ -96,7 +97,8 @@ def find(study: str, runs: Path, allow_mixed: bool | None = None) -> Findings:
         compared,
         deltas,
         by_seed if done else nothing,
+        of_views,
         step_table(compared, *HEADLINE) if done and cumulative else nothing,
         effect_table(compared, *HEADLINE) if done and not cumulative else nothing,
-        verdicts(evidence, compared.records, deltas, by_seed) if done else [],
+        verdicts(evidence, compared.records, deltas, by_seed, of_views) if done else [],
     )

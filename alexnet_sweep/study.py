@@ -176,7 +176,7 @@ def plan_study(
         "file": str(file.path),
         "order": file.order,
         "extra": list(extra),
-        "claims": dict(file.claims),
+        "claims": {label: list(names) for label, names in file.claims.items()},
         "text": file.text,
     }
     if file.tuning is not None:

@@ -9,7 +9,7 @@ factors:                           # the baseline's level first
   local3: {wide: [model.local3_width=64], narrow: [model.local3_width=32]}
 seeds: 3                           # or a list
 tune: {key: optim.learning_rate, levels: [0.01, 0.003], seeds: 1}    # optional: chosen for each arm
-claims: {model/lrn=off: P03}       # optional
+claims: {model/lrn=off: P03, baseline: P08}    # optional: one id an arm, or a list; of views, the baseline's
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from alexnet_sweep.claims import TURNED, comparisons
+from alexnet_sweep.claims import TURNED, claims_of, comparisons
 from alexnet_sweep.designs import Cell, Factor, Level, baseline, cells
 from alexnet_sweep.errors import ConfigError, nearest
 from alexnet_sweep.groups import options
@@ -67,7 +67,7 @@ class StudyFile:
     factors: tuple[Factor, ...]
     seeds: tuple[int, ...]
     tuning: Tuning | None
-    claims: Mapping[str, str]
+    claims: Mapping[str, tuple[str, ...]]  # by arm
     text: str = ""  # of the file, as it is
 
     @property
@@ -196,20 +196,32 @@ def _read(path: Path, values: dict[str, Any]) -> StudyFile:
     )
     _check_keys(study)
     labels = {arm.label for arm in study.arms()}
-    claims = _table("claims", values.get("claims", {}))
-    for label, claim in claims.items():
+    claims = {}
+    for label, value in _table("claims", values.get("claims", {})).items():
         if label not in labels:
             raise ConfigError(
                 f"claims: {label}: no arm of that name.{nearest(label, labels)} Have: {', '.join(sorted(labels))}"
             )
-        if not isinstance(claim, str):
-            raise ConfigError(f"claims: {label}: {_shown(claim)}; allowed: the id of a claim, as P03")
-        if claim.removeprefix(TURNED) not in comparisons():
-            raise ConfigError(
-                f"claims: {label}: {claim}: no such claim. Have: {', '.join(comparisons())}; with a "
-                f"{TURNED} before it where the arm adds what the claim removes"
-            )
+        claims[label] = tuple(value) if isinstance(value, list) else (value,)
+        for claim in claims[label]:
+            if not isinstance(claim, str):
+                raise ConfigError(f"claims: {label}: {_shown(claim)}; allowed: the id of a claim, as P03, or a list")
+            _check_claim(label, claim, is_baseline=label == BASELINE)
     return dataclasses.replace(study, claims=claims)
+
+
+def _check_claim(label: str, claim: str, *, is_baseline: bool) -> None:
+    if claim.removeprefix(TURNED) not in comparisons():
+        raise ConfigError(
+            f"claims: {label}: {claim}: no such claim. Have: {', '.join(comparisons())}; with a "
+            f"{TURNED} before it where the arm adds what the claim removes"
+        )
+    of_views = all(row.is_of_views for row in claims_of(claim))
+    if of_views and (claim.startswith(TURNED) or not is_baseline):
+        plain = claim.removeprefix(TURNED)
+        raise ConfigError(f"claims: {label}: {claim} is about the views of one run; give {BASELINE}: {plain}")
+    if is_baseline and not of_views:
+        raise ConfigError(f"claims: {label}: {claim} compares an arm with the baseline; give it to that arm")
 
 
 def _check_keys(study: StudyFile) -> None:

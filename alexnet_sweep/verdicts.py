@@ -53,24 +53,35 @@ class Verdict:
 
 
 def verdicts(
-    evidence: Evidence, compared: Sequence[RunRecord], deltas: pd.DataFrame, by_seed: pd.DataFrame
+    evidence: Evidence,
+    compared: Sequence[RunRecord],
+    deltas: pd.DataFrame,
+    by_seed: pd.DataFrame,
+    of_views: pd.DataFrame,
 ) -> list[Verdict]:
-    """For each arm that tests a claim, and each measure of the claim, in the plan's order.
+    """For each arm that tests claims, and each measure of a claim, in the plan's order.
 
-    `compared` are the finished runs that the tables hold.
+    `compared` are the finished runs that the tables hold; the tables are those of `effects`.
     """
-    claimed: Mapping[str, str] = evidence.plan.get("claims", {})
+    claimed: Mapping[str, str | Sequence[str]] = evidence.plan.get("claims", {})
     found = []
     for arm_id, label in evidence.labels.items():
-        for claim in claims_of(claimed.get(label, "")):
-            row = _row(arm_id, claim, deltas, by_seed)
+        names = claimed.get(label, ())
+        for claim in (row for name in ([names] if isinstance(names, str) else names) for row in claims_of(name)):
+            row = _row(arm_id, claim, deltas, by_seed, of_views)
             own = [record for record in compared if record.arm_id in (arm_id, evidence.baseline)]
             found.append(_judged(own, arm_id, claim, row))
     return found
 
 
-def _row(arm_id: str, claim: Claim, deltas: pd.DataFrame, by_seed: pd.DataFrame) -> Mapping[str, Any] | None:
-    if claim.measure in ("top1", "top5"):
+def _row(
+    arm_id: str, claim: Claim, deltas: pd.DataFrame, by_seed: pd.DataFrame, of_views: pd.DataFrame
+) -> Mapping[str, Any] | None:
+    if claim.is_of_views:
+        if of_views.empty:
+            return None
+        chosen = of_views[(of_views["arm_id"] == arm_id) & (of_views["metric"] == claim.measure)]
+    elif claim.measure in ("top1", "top5"):
         view = claim.views or "ten"
         chosen = deltas[
             (deltas["arm_id"] == arm_id)
@@ -153,6 +164,7 @@ def differences_from(claim: Claim, records: list[RunRecord]) -> list[str]:
                 reasons[f"network: {net}, width {model.get('width')}"] = None
             if int(result["epochs"]) < PAPER_EPOCHS:
                 reasons[f"epochs: {result['epochs']}, not about 90"] = None
-        if claim.views == "ten" and int(result["views"]) != 10 and claim.measure in ("top1", "top5"):
+        ten = claim.is_of_views or (claim.views == "ten" and claim.measure in ("top1", "top5"))
+        if ten and int(result["views"]) != 10:
             reasons[f"views: {result['views']}, not ten"] = None
     return list(reasons)

@@ -102,7 +102,8 @@ def test_a_negative_number_says_that_the_change_helps():
     for claim in all_claims():
         assert claim.sign == (-1 if (claim.delta or 0) < 0 else 1)
     assert {claim.sign for claim in all_claims()} == {-1, 1}
-    assert all(claim.sign == 1 for claim in all_claims() if claim.kind == "paper")
+    hurting = {claim.id for claim in all_claims() if claim.kind == "paper" and claim.sign == -1}
+    assert hurting == {"P09"}  # without dropout training is quicker
 
 
 def test_an_arm_can_test_a_claim_of_the_paper_that_compares():

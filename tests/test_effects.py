@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
 
+from alexnet_sweep.answers import METRICS
 from alexnet_sweep.doubt import BOTH, IMAGES, doubt
 from alexnet_sweep.effects import HELPS, HINT, HURTS, UNCLEAR, doubt_columns, finding
 from alexnet_sweep.findings import Findings, find
@@ -118,6 +119,27 @@ def test_every_view_and_metric_has_its_own_delta(deltas):
     assert deltas.loc[("off", "test", "ten", "top5"), "delta"] == pytest.approx(1 / 12)
     # centre: 1 1 1 0 0 0 and 1 1 0 -1 0 1
     assert deltas.loc[("off", "test", "centre", "top1"), "delta"] == pytest.approx((3 / 6 + 2 / 6) / 2)
+
+
+def test_what_averaging_over_views_gains_is_a_difference_within_the_runs_of_an_arm(tmp_path):
+    """Centre less ten views, off: 001000 and 010000; base: as many wrong, image for image."""
+    table = found_of(tmp_path).of_views
+    assert [tuple(row) for row in table[["metric", "arm_id"]].to_numpy()] == [(m, a) for m in METRICS for a in ARMS]
+    gained = table.set_index(["arm_id", "metric"])
+    off, base = gained.loc[("off", "top1")], gained.loc[("base", "top1")]
+    assert (off["views"], off["seeds"], off["paired_seeds"]) == ("10", 2, 2)
+    assert off["centre"] == pytest.approx((5 / 6 + 4 / 6) / 2)
+    assert off["averaged"] == pytest.approx((4 / 6 + 3 / 6) / 2)
+    assert off["delta"] == pytest.approx(1 / 6) and off["low"] < 0 and off["finding"] == UNCLEAR
+    assert base["delta"] == 0 and base["finding"] == UNCLEAR
+    worst = doubt(np.array([[0, 0, 1, 0, 0, 0], [0, 1, 0, 0, 0, 0]], float))
+    assert (off["low"], off["high"], off["p"]) == (worst.interval.low, worst.interval.high, worst.p)
+
+
+def test_one_view_gains_nothing_over_itself(tmp_path):
+    made = {(arm, 0): wrong("0001", result={"views": 1}) for arm in ("base", "off")}
+    found = found_of(tmp_path, made)
+    assert found.of_views.empty and "views" not in found.tables()
 
 
 def test_holm_counts_the_arms_of_one_view_and_metric_alone(deltas):

@@ -155,7 +155,7 @@ def test_the_same_folders_give_the_same_bytes(tmp_path: Path) -> None:
     report_of(tmp_path, dict(RANKS))
     before = contents_of(tmp_path / "reports/hand")
     write_report("hand", tmp_path / "runs", tmp_path / "reports")
-    tables = {f"{name}.{form}" for name in ("results", "deltas", "seeds") for form in ("csv", "parquet")}
+    tables = {f"{name}.{form}" for name in ("results", "deltas", "seeds", "views") for form in ("csv", "parquet")}
     assert {path.name for path in before if path.parent.name == "hand"} == {
         *("README.md", "report.html", "tables.tex", "forest.svg", "forest.png"),
         *tables,

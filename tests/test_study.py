@@ -269,7 +269,7 @@ def test_an_option_of_ones_own_that_looks_at_the_seed_is_composed_for_each_seed(
 
 
 def test_the_plan_says_what_the_file_says(pretended: Pretended) -> None:
-    claims = {"optim.learning_rate=0.2": "P03"}
+    claims = {"optim.learning_rate=0.2": ["P03"]}
     plan = planned(asked(claims=claims), pretended, extra=["model.width=0.5"]).as_plan()
     assert json.loads(json.dumps(plan)) == plan
     assert (plan["question"], plan["file"], plan["claims"]) == ("Why?", "folder/ask.yaml", claims)

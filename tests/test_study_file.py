@@ -110,8 +110,9 @@ def test_a_tuned_key_is_tried_with_one_seed_where_the_file_does_not_say(path: Pa
 
 
 def test_claims_belong_to_arms(path: Path) -> None:
-    claims = {"model/lrn=off": "P03", "baseline": "P01"}
-    assert study(path, claims=claims).claims == claims
+    claims = {"model/lrn=off": "P03", "model/pool=plain": ["P05", "-P03"], "baseline": "P08"}
+    read = {"model/lrn=off": ("P03",), "model/pool=plain": ("P05", "-P03"), "baseline": ("P08",)}
+    assert study(path, claims=claims).claims == read
 
 
 def test_a_byte_order_mark_is_no_part_of_the_file(path: Path) -> None:
@@ -276,6 +277,19 @@ HOW_MANY = "allowed: how many, from 1, or a list of different numbers from 0"
         ({"tune": {"key": "a", "levels": [1, 2], "seeds": [1, 1]}}, "tune: seeds: 1 is given twice"),
         ({"claims": "P03"}, "claims: 'P03'; allowed: a table of names and values"),
         ({"claims": {"model/lrn=off": 3}}, "claims: model/lrn=off: 3; allowed: the id of a claim, as P03"),
+        (
+            {"claims": {"model/lrn=off": ["P03", 3]}},
+            "claims: model/lrn=off: 3; allowed: the id of a claim, as P03, or a",
+        ),
+        (
+            {"claims": {"model/lrn=off": "P08"}},
+            "claims: model/lrn=off: P08 is about the views of one run; give baseline: P08",
+        ),
+        ({"claims": {"baseline": "-P08"}}, "claims: baseline: -P08 is about the views of one run; give baseline: P08"),
+        (
+            {"claims": {"baseline": ["P08", "P03"]}},
+            "claims: baseline: P03 compares an arm with the baseline; give it to that arm",
+        ),
         (
             {"claims": {"model/lrn=of": "P03"}},
             "claims: model/lrn=of: no arm of that name. Did you mean 'model/lrn=off'? "

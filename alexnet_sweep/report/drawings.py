@@ -44,7 +44,7 @@ def _forest(findings: Findings) -> Any:
     claimed = {
         found.arm_id: found.claim.delta
         for found in findings.verdicts
-        if found.claim.measure == "top1" and found.word != NOT_COMPARABLE
+        if found.claim.measure == "top1" and found.claim.has_size and found.word != NOT_COMPARABLE
     }
     return figures.forest(
         [

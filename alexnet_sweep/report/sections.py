@@ -1,5 +1,6 @@
 """A study's findings in words: what a report says, section by section, as blocks of plain text."""
 
+import importlib.metadata
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +16,8 @@ from alexnet_sweep.report.differences import effects, fit, other_tables, ways, w
 from alexnet_sweep.report.document import Block, Document, Figure, Heading, Listing, Notice, Paragraph, Table
 from alexnet_sweep.report.numbers import either
 from alexnet_sweep.wording import counted
+
+WRITERS = ("alexnet-sweep", "pandas", "scipy", "pyarrow", "matplotlib")  # what a report's figures and tables hang on
 
 
 def document_of(findings: Findings, figures: Sequence[Figure], command: str) -> Document:
@@ -184,6 +187,8 @@ def _provenance(findings: Findings, command: str) -> list[Block]:
     versions = sorted({f"{name} {version}" for fact in facts for name, version in fact.get("versions", {}).items()})
     if versions:
         lines.append(f"versions  {', '.join(versions)}")
+    own = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in WRITERS)
+    lines.append(f"report by {own}")
     seconds = [float(fact["wall_seconds"]) for fact in facts if "wall_seconds" in fact]
     if seconds:
         median = statistics.median(seconds)

@@ -17,7 +17,7 @@ from alexnet_sweep.report.latex import to_latex
 from alexnet_sweep.report.markdown import to_markdown
 from alexnet_sweep.report.sections import document_of
 
-TABLES = ("results", "deltas", "seeds", "steps", "effects", "claims")
+TABLES = ("results", "deltas", "seeds", "views", "steps", "effects", "claims")
 
 
 @dataclass(frozen=True)
