@@ -4,7 +4,7 @@ Errors are fractions.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,16 @@ class Evidence:
     @property
     def done(self) -> list[RunRecord]:
         return [record for record in self.records if record.done]
+
+    def without(self, unreadable: Mapping[str, str]) -> "Evidence":
+        """The same with some runs, by run_id, shown as unreadable, and why."""
+        records = tuple(
+            replace(record, state="unreadable", result=None, config=None, provenance={}, failure=why)
+            if (why := unreadable.get(record.run_id)) is not None
+            else record
+            for record in self.records
+        )
+        return replace(self, records=records)
 
 
 def gather(study: str, runs: str | Path = "runs") -> Evidence:

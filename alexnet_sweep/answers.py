@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from alexnet_sweep.aggregate import RunRecord
+from alexnet_sweep.errors import FolderError
 from alexnet_sweep.store import RunFolder
 
 AVERAGED, CENTRE = VIEWS = ("ten", "centre")  # all views averaged, however many there are
@@ -29,19 +30,26 @@ class Answers:
     """Ranks of the labels of all finished runs, by run and split."""
 
     def __init__(self, records: Iterable[RunRecord], runs: Path) -> None:
-        """Read the predictions of every record that is done.
-
-        Raises:
-            FolderError: where the predictions of a finished run cannot be read.
-        """
+        """Read the predictions of every record that is done; `unreadable` says of which that failed, and why."""
+        self.unreadable: dict[str, str] = {}  # by run_id
         self._lists: list[tuple[pa.Array, pa.Array]] = []  # different lists of images, with their labels
         self._parts: dict[tuple[str, str], _Part] = {}
         for record in records:
             if record.done and not any(run == record.run_id for run, _ in self._parts):
-                table = RunFolder(runs / record.run_id).read_predictions(COLUMNS)
-                for split in pc.unique(table["split"]).to_pylist():
-                    part = table.filter(pc.equal(table["split"], split))
-                    self._parts[record.run_id, split] = self._part(part)
+                try:
+                    self._read(record, RunFolder(runs / record.run_id))
+                except FolderError as error:
+                    self.unreadable[record.run_id] = str(error)
+
+    def _read(self, record: RunRecord, folder: RunFolder) -> None:
+        table, parts = folder.read_predictions(COLUMNS), {}
+        for split in pc.unique(table["split"]).to_pylist():
+            own = table.filter(pc.equal(table["split"], split))
+            if pc.count_distinct(own["image"]).as_py() < len(own):
+                raise FolderError(f"{folder.predictions}: has an image of split {split} twice")
+            parts[split] = self._part(own)
+            _check_counts(record, split, parts[split], folder)
+        self._parts |= {(record.run_id, split): part for split, part in parts.items()}
 
     def _part(self, table: pa.Table) -> _Part:
         images, labels = table["image"].combine_chunks(), table["label"].combine_chunks()
@@ -75,3 +83,19 @@ class Answers:
     @property
     def splits(self) -> list[str]:
         return list(dict.fromkeys(split for _, split in self._parts))
+
+
+def _check_counts(record: RunRecord, split: str, part: _Part, folder: RunFolder) -> None:
+    """Refuse predictions that have other images wrong than the result counts.
+
+    Raises:
+        FolderError: saying what differs.
+    """
+    for view, ranks in part.ranks.items():
+        counts = (record.result or {})["errors"].get(split, {}).get(view, {})
+        for metric, highest in METRICS.items():
+            told, found = counts.get(metric), int((ranks > highest).sum())
+            if told is not None and told != found:
+                raise FolderError(
+                    f"{folder.predictions}: {found} {metric} errors ({split}, {view}); {folder.result.name} has {told}"
+                )

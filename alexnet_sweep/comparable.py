@@ -1,7 +1,7 @@
 """What keeps two runs of a study from being compared: data, split, held-out rule, length, schedule, training sources.
 
-Arms differ by what the study switches; a run that differs from the baseline's in anything of this list is kept out of
-the deltas, and named, unless a factor of the study is that very thing or mixing is allowed.
+Arms differ by what they switch; a run that differs from the baseline's in anything of this list is kept out of the
+deltas, and named, unless its own arm switches that very thing or mixing is allowed.
 """
 
 from collections import Counter
@@ -20,6 +20,8 @@ RULES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("held-out part joins", "config.schedule.heldout_joins_fraction", ("schedule",)),
     ("epochs", "result.epochs", ("trainer.epochs",)),
     ("schedule", "config.schedule", ("schedule",)),
+    ("views", "result.views", ("eval", "data")),
+    ("averaging over views", "config.eval.average", ("eval",)),
     ("training sources", "result.source_hash", ()),
 )
 
@@ -36,23 +38,21 @@ class KeptOut:
 
 
 def kept_out(evidence: Evidence) -> list[KeptOut]:
-    """The finished runs that differ from the baseline in what no factor of the study switches, in the plan's order.
+    """The finished runs that differ from the baseline in what their arm does not switch, in the plan's order.
 
-    The baseline is what most of its finished runs have; of equally many, what the first has.
+    The baseline is what most of its finished runs have, out of those with the sources that the study was last started
+    with, if there are any; of equally many, what the first has.
     """
-    switched = _switched_keys(evidence)
-    rules = [rule for rule in RULES if not _is_switched(rule[2], switched)]
-    baselines = [_facts(record, rules) for record in evidence.done if record.arm_id == evidence.baseline]
-    if not baselines:
+    reference = _reference(evidence)
+    if reference is None:
         return []
-    reference = Counter(baselines).most_common(1)[0][0]
     found = []
     for record in evidence.done:
-        own = _facts(record, rules)
+        switched = _switched_by(record, evidence)
         differs = tuple(
             (rule[0], _short(theirs, mine), _short(mine, theirs))
-            for rule, theirs, mine in zip(rules, reference, own, strict=True)
-            if theirs != mine
+            for rule, theirs, mine in zip(RULES, reference, _facts(record), strict=True)
+            if theirs != mine and not _is_switched(rule[2], switched)
         )
         if differs:
             found.append(KeptOut(record, differs))
@@ -60,37 +60,52 @@ def kept_out(evidence: Evidence) -> list[KeptOut]:
 
 
 def by_design(evidence: Evidence) -> dict[str, list[str]]:
-    """What must agree otherwise, but differs between arms since the study switches it: each with its values."""
-    switched = _switched_keys(evidence)
-    found: dict[str, list[str]] = {}
-    for what, path, subjects in RULES:
-        if _is_switched(subjects, switched):
-            texts = [
-                _text(_at({"result": run.result or {}, "config": run.config or {}}, path)) for run in evidence.done
-            ]
-            if len(set(texts)) > 1:
-                found[what] = list(dict.fromkeys(_short(text, texts[0]) for text in texts if text != texts[0]))
-                found[what].insert(0, _short(texts[0], next(text for text in texts if text != texts[0])))
+    """What must agree otherwise, but differs from the baseline in arms that switch it: each with its values."""
+    reference, found = _reference(evidence), dict[str, list[str]]()
+    if reference is None:
+        return found
+    for record in evidence.done:
+        switched = _switched_by(record, evidence)
+        for rule, theirs, mine in zip(RULES, reference, _facts(record), strict=True):
+            if theirs != mine and _is_switched(rule[2], switched):
+                values = found.setdefault(rule[0], [_short(theirs, mine)])
+                if _short(mine, theirs) not in values:
+                    values.append(_short(mine, theirs))
     return found
 
 
-def _switched_keys(evidence: Evidence) -> set[str]:
-    """The study's factors, and the keys and groups that some run sets and others do not: what a factor may bundle."""
-    runs = Counter(override for record in evidence.records for override in set(record.overrides))
-    own = [override for override, count in runs.items() if count < len(evidence.records)]
-    return {str(key) for key in evidence.plan["keys"]} | {override.lstrip("+~").split("=", 1)[0] for override in own}
+def _reference(evidence: Evidence) -> tuple[str, ...] | None:
+    baselines = [record for record in evidence.done if record.arm_id == evidence.baseline]
+    assert all(record.result is not None for record in baselines), "of runs that are done"
+    fresh = [record for record in baselines if (record.result or {})["source_hash"] == evidence.plan.get("source_hash")]
+    facts = [_facts(record) for record in fresh or baselines]
+    return Counter(facts).most_common(1)[0][0] if facts else None
+
+
+def _switched_by(record: RunRecord, evidence: Evidence) -> set[str]:
+    """Keys and groups that a run's arm has otherwise than the baseline: its levels, and the overrides they bundle."""
+    levels = {arm["arm_id"]: arm["levels"] for arm in evidence.plan["arms"]}
+    own, base = levels[record.arm_id], levels[evidence.baseline]
+    keys = {str(key) for key in {*own, *base} if own.get(key) != base.get(key)}
+    baselines = [run for run in evidence.records if run.arm_id == evidence.baseline]
+    common = {override for run in baselines for override in run.overrides}
+    return keys | {_key(override) for override in common.symmetric_difference(record.overrides)} - {"seed"}
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").split("=", 1)[0]
 
 
 def _is_switched(subjects: Sequence[str], switched: Collection[str]) -> bool:
-    """Whether the study switches one of these keys, groups or a key below, or whole recipes that set them."""
+    """Whether one of these keys, groups or a key below is switched, or whole recipes that set them."""
     if subjects and "experiment" in switched:
         return True
     return any(key == subject or key.startswith(f"{subject}.") for subject in subjects for key in switched)
 
 
-def _facts(record: RunRecord, rules: Sequence[tuple[str, str, tuple[str, ...]]]) -> tuple[str, ...]:
+def _facts(record: RunRecord) -> tuple[str, ...]:
     whole = {"result": record.result or {}, "config": record.config or {}}
-    return tuple(_text(_at(whole, path)) for _, path, _ in rules)
+    return tuple(_text(_at(whole, path)) for _, path, _ in RULES)
 
 
 def _at(tree: Mapping[str, Any], path: str) -> Any:

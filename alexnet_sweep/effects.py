@@ -16,7 +16,7 @@ from scipy import stats
 
 from alexnet_sweep.aggregate import Evidence, RunRecord
 from alexnet_sweep.answers import AVERAGED, CENTRE, METRICS, VIEWS, Answers
-from alexnet_sweep.doubt import CONSERVATIVE, IMAGES, Doubt, doubt, holm, mcnemar
+from alexnet_sweep.doubt import IMAGES, Doubt, doubt, holm, mcnemar
 
 WORSE_ONCE, BETTER_ONCE = "worse with this seed", "better with this seed"  # other images alone would not turn it
 HURTS, HELPS, UNCLEAR, HINT = "hurts", "helps", "not distinguishable", "not distinguishable after Holm"
@@ -61,7 +61,7 @@ class Runs:
         arms = list(dict.fromkeys(arm for arm, _ in weights))
         seeds = sorted(set.intersection(*(set(self.by_arm[arm]) for arm in arms)))
         if not seeds:
-            return None, [], "no seed that both have finished" if any(self.by_arm[arm] for arm in arms) else ""
+            return None, [], self._why_no_seed(arms)
         runs = [
             (self.by_arm[arm][seed].run_id, view, weight) for seed in seeds for (arm, view), weight in weights.items()
         ]
@@ -74,20 +74,24 @@ class Runs:
         rows = [np.sum([next(parts) for _ in weights], axis=0) for _ in seeds]
         return np.array(rows), seeds, ""
 
-    def doubt(self, weights: Mapping[str, float], split: str, view: str, metric: str) -> tuple[Doubt | None, int]:
-        """The contrast's doubt, and from how many seeds it comes; None where there is nothing."""
-        differences, seeds, _ = self.contrast(weights, split, view, metric)
-        return (None, 0) if differences is None else (doubt(differences), len(seeds))
+    def _why_no_seed(self, arms: Sequence[str]) -> str:
+        """Why these arms have no finished seed in common; empty where none of them has any."""
+        without = [self.evidence.labels[arm] for arm in arms if not self.by_arm[arm]]
+        if len(without) == len(arms):
+            return ""
+        if without:
+            return f"no finished run of {' and of '.join(without)}"
+        return f"no seed that {'both' if len(arms) == 2 else 'all of them'} have finished"
 
 
 def arm_table(results: pd.DataFrame, runs: Runs) -> pd.DataFrame:
     """One row for each arm, split, view and metric, in the order of the plan.
 
     Columns: arm, arm_id, baseline, split, view, metric, seeds (finished), images, error (mean over seeds),
-    paired_seeds, delta, low, high, covers (what the interval covers), p, p_holm (over the arms of the row's split, view
-    and metric), finding, images_low, images_high (other images alone), bootstrap_low, bootstrap_high, seeds_low,
-    seeds_high (other seeds alone), seed_spread, coverage, conservative, broken, fixed, mcnemar_p (with one paired
-    seed), note. Missing where there is nothing to compare, as the note says.
+    paired_seeds, delta, low, high, covers (what the interval covers), p (McNemar's exact one with one seed), p_holm
+    (over the arms of the row's split, view and metric), finding, images_low, images_high (other images alone),
+    bootstrap_low, bootstrap_high, seeds_low, seeds_high (other seeds alone), seed_spread, coverage, conservative,
+    broken, fixed, mcnemar_p (with one paired seed), note. Missing where there is nothing to compare, as the note says.
     """
     baseline, rows = runs.evidence.baseline, []
     done = _compared(results[results["split"].isin(runs.answers.splits)], runs)
@@ -130,7 +134,8 @@ def difference(runs: Runs, weights: Mapping[str, float], split: str, view: str, 
     row = _nothing(note) | doubt_columns(found) | {"paired_seeds": len(seeds)}
     if len(seeds) == 1 and len(weights) == 2:
         broken, fixed = int((differences > 0).sum()), int((differences < 0).sum())
-        row |= {"broken": broken, "fixed": fixed, "mcnemar_p": mcnemar(broken, fixed)}
+        exact = mcnemar(broken, fixed)
+        row |= {"broken": broken, "fixed": fixed, "mcnemar_p": exact, "p": exact}
     return row
 
 
@@ -149,7 +154,7 @@ def doubt_columns(found: Doubt) -> dict[str, Any]:
         "seeds_high": found.seeds.high,
         "seed_spread": found.seed_spread,
         "coverage": found.coverage,
-        "conservative": found.coverage > CONSERVATIVE,
+        "conservative": found.conservative,
     }
 
 
@@ -187,10 +192,10 @@ def finding(low: float, high: float, p_holm: float, *, once: bool = False) -> st
         return ""
     if low <= 0 <= high:
         return UNCLEAR
+    if once:  # the exact test has the last word
+        return UNCLEAR if p_holm >= ALPHA else WORSE_ONCE if low > 0 else BETTER_ONCE
     if p_holm >= ALPHA:
         return HINT
-    if once:
-        return WORSE_ONCE if low > 0 else BETTER_ONCE
     return HURTS if low > 0 else HELPS
 
 

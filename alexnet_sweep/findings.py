@@ -41,6 +41,13 @@ class Findings:
         return table[(table["split"] == split) & (table["view"] == view) & (table["metric"] == metric)]
 
     @property
+    def unlike_arms(self) -> set[str]:
+        """Arms whose comparison with the baseline holds runs that are not alike, since mixing is allowed."""
+        ran = {record.run_id for record in self.compared}
+        arms = {out.record.arm_id for out in self.kept_out if out.record.run_id in ran}
+        return set(self.evidence.labels) if self.evidence.baseline in arms else arms
+
+    @property
     def compared(self) -> list[RunRecord]:
         """The finished runs that are compared, in the plan's order."""
         return self.runs.records
@@ -77,15 +84,17 @@ def find(study: str, runs: Path, allow_mixed: bool | None = None) -> Findings:
     `allow_mixed`: None as the study was started with (report.allow_mixed).
 
     Raises:
-        FolderError: where there is no such study, or a finished run's predictions cannot be read.
+        FolderError: where there is no such study.
     """
     evidence = gather(study, runs)
+    answers = Answers(evidence.done, runs)
+    evidence = evidence.without(answers.unreadable)
     results = results_of(evidence)
     differing = kept_out(evidence)
     if allow_mixed is None:
         allow_mixed = bool(evidence.plan.get("allow_mixed", False))
     leave_out = [] if allow_mixed else [found.record.run_id for found in differing]
-    compared = Runs.of(evidence, Answers(evidence.done, runs), leave_out)
+    compared = Runs.of(evidence, answers, leave_out)
     deltas, by_seed = arm_table(results, compared), seed_table(results, compared)
     of_views, nothing = views_table(results, compared), pd.DataFrame()
     done = not deltas.empty
@@ -100,5 +109,5 @@ def find(study: str, runs: Path, allow_mixed: bool | None = None) -> Findings:
         of_views,
         step_table(compared, *HEADLINE) if done and cumulative else nothing,
         effect_table(compared, *HEADLINE) if done and not cumulative else nothing,
-        verdicts(evidence, compared.records, deltas, by_seed, of_views) if done else [],
+        verdicts(evidence, compared.records, deltas, by_seed, of_views, differing) if done else [],
     )

@@ -9,8 +9,11 @@ import pandas as pd
 from alexnet_sweep.effects import BETTER_ONCE, HELPS, HURTS, WORSE_ONCE, Runs, difference, with_findings
 
 Levels = Mapping[str, str]
-MORE, LESS = "more than the sum", "less than the sum"
-TOGETHER = {HURTS: MORE, HELPS: LESS, WORSE_ONCE: f"{MORE}, with this seed", BETTER_ONCE: f"{LESS}, with this seed"}
+WORSE, BETTER = "worse than the sum", "better than the sum"
+TOGETHER = {HURTS: WORSE, HELPS: BETTER} | {
+    WORSE_ONCE: f"{WORSE}, with this seed",
+    BETTER_ONCE: f"{BETTER}, with this seed",
+}
 
 
 def step_table(runs: Runs, split: str, view: str, metric: str) -> pd.DataFrame:
@@ -73,8 +76,8 @@ def effect_table(runs: Runs, split: str, view: str, metric: str) -> pd.DataFrame
     A main effect is averaged over all levels of the other factors. An interaction is how much more, or less, two
     changes do together than both apart: of the four arms that two changes make, both - one - other + neither, averaged
     over the levels of the other factors for which all four are planned; as long as one of the arms has no run there is
-    no figure. Columns: kind (main, interaction), first, second
-    (what is switched: KEY=LEVEL), then those of `effects.arm_table`.
+    no figure. Columns: kind (main, interaction), first, second (what is switched: KEY=LEVEL), then those of
+    `effects.arm_table`.
     """
     plan = runs.evidence.plan
     keys: Sequence[str] = plan["keys"]

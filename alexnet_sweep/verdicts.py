@@ -13,6 +13,7 @@ import pandas as pd
 
 from alexnet_sweep.aggregate import Evidence, RunRecord
 from alexnet_sweep.claims import ABOUT, AT_LEAST, SIGN, Claim, claims_of
+from alexnet_sweep.comparable import KeptOut
 from alexnet_sweep.doubt import IMAGES, Interval
 from alexnet_sweep.effects import HINT
 
@@ -26,17 +27,33 @@ DATA = {
     "ImageNet": ("imagenet", "imagenet2010"),
     "CIFAR-10": ("cifar10",),
 }
-# Training images (less a held-out tenth) and classes of each.
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of a data set: images to train on (less a held-out tenth) and to test on, less a few that cannot be read."""
+
+    train_images: int
+    classes: int
+    test_images: int
+    stored_px: int
+    crop_px: int | None  # None: the claim's nets differ in it
+
+
 SIZES = {
-    "ILSVRC-2010": (1_100_000, 1000),
-    "ILSVRC-2012": (1_100_000, 1000),
-    "ImageNet": (1_100_000, 1000),
-    "CIFAR-10": (40_000, 10),
+    "ILSVRC-2010": Size(1_100_000, 1000, 145_000, 256, 224),
+    "ILSVRC-2012": Size(1_100_000, 1000, 49_000, 256, 224),
+    "ImageNet": Size(1_100_000, 1000, 49_000, 256, 224),
+    "CIFAR-10": Size(40_000, 10, 10_000, 32, None),
 }
 CIFAR_EPOCHS = 100  # cuda-convnet's nets behind the claim were trained for longer
 PAPER_THRESHOLD = 0.25  # training error, paper figure 1
 PAPER_EPOCHS = 80  # about ninety in the paper, 90 to 97 in its authors' logs; a shorter training is another experiment
-ROUND = 0.25  # "about 2" is anything from 1.5 to 2.5
+ROUND = 0.25  # "about 2" is anything from 1.5 to 2.5; about six times as many, from 4.5 to 8 times
+NEVER = -1 + 1e-9  # no steps at all
+RATE_CHOSEN = ("P01",)  # claims of nets that have each the learning rate that suits it best
+RATE = "optim.learning_rate"
+OF_TRAINING = ("steps", "train_error")  # measures in which no test image takes part
 CIFAR_NETS = ("conv_pool", "conv_pool_hidden", "conv_local")
 
 
@@ -58,10 +75,12 @@ def verdicts(
     deltas: pd.DataFrame,
     by_seed: pd.DataFrame,
     of_views: pd.DataFrame,
+    unlike: Sequence[KeptOut] = (),
 ) -> list[Verdict]:
     """For each arm that tests claims, and each measure of a claim, in the plan's order.
 
-    `compared` are the finished runs that the tables hold; the tables are those of `effects`.
+    `compared` are the finished runs that the tables hold, `unlike` those of them that should not be compared with the
+    others; the tables are those of `effects`.
     """
     claimed: Mapping[str, str | Sequence[str]] = evidence.plan.get("claims", {})
     found = []
@@ -70,7 +89,11 @@ def verdicts(
         for claim in (row for name in ([names] if isinstance(names, str) else names) for row in claims_of(name)):
             row = _row(arm_id, claim, deltas, by_seed, of_views)
             own = [record for record in compared if record.arm_id in (arm_id, evidence.baseline)]
-            found.append(_judged(own, arm_id, claim, row))
+            reasons = differences_from(claim, own)
+            if claim.id in RATE_CHOSEN and (evidence.plan.get("tuning") or {}).get("key") != RATE:
+                reasons.append(f"{RATE}: the same for all, not chosen for each")
+            reasons += [f"runs that are not alike: {out.words()}" for out in unlike if out.record in own][:1]
+            found.append(_judged(reasons, arm_id, claim, row))
     return found
 
 
@@ -94,10 +117,9 @@ def _row(
     return None if chosen.empty else {str(key): value for key, value in chosen.iloc[0].items()}
 
 
-def _judged(compared: list[RunRecord], arm_id: str, claim: Claim, row: Mapping[str, Any] | None) -> Verdict:
+def _judged(reasons: Sequence[str], arm_id: str, claim: Claim, row: Mapping[str, Any] | None) -> Verdict:
     delta = math.nan if row is None else float(row["delta"])
     interval = Interval.none() if row is None else Interval(float(row["low"]), float(row["high"]))
-    reasons = differences_from(claim, compared)
     if reasons:
         return Verdict(arm_id, claim, delta, interval, NOT_COMPARABLE, "; ".join(reasons))
     if row is None or math.isnan(delta):
@@ -118,7 +140,13 @@ def judge(claim: Claim, interval: Interval) -> tuple[str, str]:
     """The verdict on a comparable claim, and why, from an interval over images and seeds."""
     low, high = sorted((claim.sign * interval.low, claim.sign * interval.high))
     size = None if claim.delta is None else abs(claim.delta)
-    least, most = (size, size) if claim.reading != ABOUT or size is None else (size * (1 - ROUND), size * (1 + ROUND))
+    if size is not None and claim.measure == "steps":  # a factor: six times as many, or a sixth
+        low, high = sorted(claim.sign * math.log1p(max(end, NEVER)) for end in (interval.low, interval.high))
+        size = abs(math.log1p(claim.delta or 0.0))
+    least = most = size
+    if claim.reading == ABOUT and size is not None:
+        room = -math.log1p(-ROUND) if claim.measure == "steps" else size * ROUND
+        least, most = size - room, size + room
     if high < 0:
         return CONTRADICTED, "the effect has the other sign"
     if low <= 0:
@@ -145,10 +173,17 @@ def differences_from(claim: Claim, records: list[RunRecord]) -> list[str]:
         name = str(result["data"]["name"])
         if name not in DATA.get(claim.dataset, ()):
             reasons[f"data: {name}, not {claim.dataset}"] = None
-        least, classes = SIZES[claim.dataset]
-        if int(result["data"]["train_images"]) < least or int(result["data"]["classes"]) != classes:
-            images = f"{result['data']['train_images']:,} images in {result['data']['classes']:,} classes"
+        size, data = SIZES[claim.dataset], result["data"]
+        if int(data["train_images"]) < size.train_images or int(data["classes"]) != size.classes:
+            images = f"{data['train_images']:,} images in {data['classes']:,} classes"
             reasons[f"trained on {images}, not {claim.dataset}"] = None
+        if claim.measure not in OF_TRAINING and int(data["test_images"]) < size.test_images:
+            reasons[f"tested on {data['test_images']:,} images, not {claim.dataset}"] = None
+        pixels = [config.get("data", {}).get(key) for key in ("stored_px", "crop_px")]
+        if pixels[0] != size.stored_px or size.crop_px not in (None, pixels[1]):
+            asked = f"{size.stored_px}" if size.crop_px is None else f"{size.crop_px} of {size.stored_px}"
+            found = f"{pixels[0]}" if size.crop_px is None else f"{pixels[1]} of {pixels[0]}"
+            reasons[f"images: {found} px, not {asked} px"] = None
         model = config.get("model", {})
         net = model.get("net", {}).get("name")
         if claim.dataset == "CIFAR-10":

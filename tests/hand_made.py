@@ -84,8 +84,9 @@ def make_run(folder: RunFolder, run: Run, classes: int = 10, shuffle: int = 0) -
 
 def config_of() -> dict[str, Any]:
     return {
-        "data": {"heldout_fraction": 0.1},
+        "data": {"heldout_fraction": 0.1, "stored_px": 256, "crop_px": 224},
         "schedule": {"name": "multistep", "drop_epochs": [30, 60, 80], "heldout_joins_fraction": None},
+        "eval": {"average": "probabilities"},
         "model": {"width": 1.0, "net": {"name": "alexnet"}},
     }
 

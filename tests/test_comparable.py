@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from alexnet_sweep.aggregate import gather
-from alexnet_sweep.comparable import RULES, kept_out, mixed_settings
+from alexnet_sweep.comparable import RULES, by_design, kept_out, mixed_settings
 from alexnet_sweep.findings import Findings, find
 from hand_made import LRN, Run, make_study, wrong
 
@@ -48,6 +48,8 @@ CASES = [
         "schedule: heldout_joins_fraction=0.6 instead of heldout_joins_fraction=nothing",
         "schedule.heldout_joins_fraction",
     ),
+    ({"result": {"views": 2}}, "views: 2 instead of 10", "eval.mirrored_views"),
+    ({"config": {"eval.average": "logits"}}, "averaging over views: logits instead of probabilities", "eval"),
     ({"result": {"source_hash": "t"}}, "training sources: t instead of s", None),
 ]
 
@@ -100,6 +102,34 @@ def test_what_a_bundle_of_overrides_switches_is_a_factor_too(tmp_path, overrides
     last = {"result": {"epochs": 5}, "overrides": overrides}
     assert paired(studied(tmp_path / "a", last, key="recipe")) == {2}
     assert paired(studied(tmp_path / "b", {"result": {"epochs": 5}}, key="recipe")) == {1}
+
+
+@pytest.mark.parametrize("bundle", ["experiment=cifar10_13pct", "trainer.epochs=5"])
+def test_what_one_arm_switches_excuses_no_other_arm(tmp_path, bundle):
+    """Of a factorial of activation and recipe, an arm with the baseline's recipe must have the baseline's length."""
+    arms = {
+        "base": {"act": "relu", "net": "n"},
+        "tanh": {"act": "tanh", "net": "n"},
+        "other": {"act": "relu", "net": "m"},
+        "both": {"act": "tanh", "net": "m"},
+    }
+    made = {}
+    for arm, levels in arms.items():
+        overrides = [f"act={levels['act']}", bundle if levels["net"] == "m" else "experiment=digits"]
+        short = {"epochs": 5} if arm != "base" else {}
+        made[arm, 0] = wrong(BASE, overrides=overrides, result=short)
+    evidence = gather(make_study(tmp_path, made, arms, design="factorial"), tmp_path)
+    (out,) = kept_out(evidence)
+    assert (out.record.arm_id, out.words()) == ("tanh", "epochs: 5 instead of 90")
+    assert by_design(evidence) == {"epochs": ["90", "5"]}
+
+
+def test_todays_sources_are_the_reference_though_more_baselines_are_stale(tmp_path):
+    stale = {"source_hash": "older"}
+    made = {("base", seed): wrong(BASE, result=stale if seed else {}) for seed in (0, 1, 2)}
+    made |= {("off", seed): wrong(OFF) for seed in (0, 1, 2)}
+    out = kept_out(gather(make_study(tmp_path, made), tmp_path))
+    assert [(found.record.arm_id, found.record.seed) for found in out] == [("base", 1), ("base", 2)]
 
 
 def test_an_override_that_all_runs_share_switches_nothing(tmp_path):

@@ -195,7 +195,7 @@ def test_what_is_not_done_is_said(runs: Path, compared: Callable[..., Comparison
     make_study(runs, "two", first=100, states=dict.fromkeys((3, 4, 5), "missing"))
     assert cells(compared(), "finding", "note")[0] == (
         "",
-        "no seed that both have finished in A; no seed that both have finished in B",
+        "no seed that both have finished in A; no finished run of model/lrn=off in B",
     )
     assert compared().headline.iloc[1]["finding"]
 

@@ -15,7 +15,7 @@ from scipy import special
 
 from alexnet_sweep.answers import METRICS
 from alexnet_sweep.doubt import BOTH, IMAGES, doubt
-from alexnet_sweep.effects import HELPS, HINT, HURTS, UNCLEAR, doubt_columns, finding
+from alexnet_sweep.effects import HELPS, HINT, HURTS, UNCLEAR, WORSE_ONCE, doubt_columns, finding
 from alexnet_sweep.findings import Findings, find
 from hand_made import LRN, Run, make_study, wrong
 
@@ -140,6 +140,54 @@ def test_one_view_gains_nothing_over_itself(tmp_path):
     made = {(arm, 0): wrong("0001", result={"views": 1}) for arm in ("base", "off")}
     found = found_of(tmp_path, made)
     assert found.of_views.empty and "views" not in found.tables()
+
+
+def test_one_pair_of_runs_has_a_direction_only_if_the_exact_test_has_it(tmp_path):
+    """Five images broken and none fixed are told from zero by the interval, but not by McNemar's test (p = 1/16)."""
+    for place, (broken, word, p) in enumerate(((5, UNCLEAR, 2 / 32), (6, WORSE_ONCE, 2 / 64))):
+        made = {("base", 0): wrong("0" * 1000), ("off", 0): wrong("1" * broken + "0" * (1000 - broken))}
+        off = rows(found_of(tmp_path / str(place), made).deltas, "arm_id", "view", "metric").loc[("off", "ten", "top1")]
+        assert off["low"] > 0 and off["p"] == off["mcnemar_p"] == pytest.approx(p) and off["finding"] == word
+
+
+def test_no_interval_is_wider_than_all_images_and_drawing_the_same_says_nothing(tmp_path):
+    made = {("base", 0): wrong("0000"), ("off", 0): wrong("1111")}
+    off = rows(found_of(tmp_path, made).deltas, "arm_id", "view", "metric").loc[("off", "ten", "top1")]
+    assert (off["delta"], off["high"]) == (1.0, 1.0) and off["low"] < 1 and math.isnan(off["bootstrap_low"])
+
+
+def test_where_few_images_change_the_interval_is_called_conservative(tmp_path):
+    """Seeds that differ much leave the normal model at 95 %, but so few images do not."""
+    for place, (one, other, sure) in enumerate(((2, 9, True), (20, 90, False))):
+        made = {("base", seed): wrong("0" * 1000) for seed in (0, 1)}
+        made |= {("off", seed): wrong("1" * n + "0" * (1000 - n)) for seed, n in enumerate((one, other))}
+        off = rows(found_of(tmp_path / str(place), made).deltas, "arm_id", "view", "metric").loc[("off", "ten", "top1")]
+        assert off["coverage"] < 0.97 and bool(off["conservative"]) == sure
+
+
+def test_a_run_whose_predictions_contradict_its_result_is_unreadable_and_counts_nowhere(tmp_path):
+    broken = {("off", 0): wrong("0001", result={"errors.test.ten.top1": 2}), ("base", 0): wrong("0000")}
+    twice = {("off", 0): wrong("0001", images=["a", "b", "c", "a"]), ("base", 0): wrong("0000")}
+    for place, (made, why) in enumerate(
+        ((broken, "1 top1 errors (test, ten); result.json has 2"), (twice, "has an image of split test twice"))
+    ):
+        found = found_of(tmp_path / str(place), made)
+        (off,) = [record for record in found.evidence.records if record.arm_id == "off"]
+        assert off.state == "unreadable" and off.failure.endswith(why)
+        assert set(found.deltas[found.deltas["arm_id"] == "off"]["seeds"]) == {0}
+        assert set(found.results[found.results["arm_id"] == "off"]["state"]) == {"unreadable"}
+
+
+def test_predictions_that_cannot_be_read_cost_their_run_alone(tmp_path):
+    made = {(arm, seed): wrong("0001") for arm in ("base", "off") for seed in (0, 1)}
+    study = make_study(tmp_path, made)
+    path = tmp_path / f"{3:012x}" / "predictions.parquet"
+    content = bytearray(path.read_bytes())
+    content[4:40] = bytes(36)  # the footer is whole
+    path.write_bytes(content)
+    found = find(study, tmp_path)
+    assert [record.state for record in found.evidence.records] == ["done", "done", "done", "unreadable"]
+    assert set(found.deltas[found.deltas["arm_id"] == "off"]["paired_seeds"]) == {1}
 
 
 def test_holm_counts_the_arms_of_one_view_and_metric_alone(deltas):

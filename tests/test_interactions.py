@@ -257,7 +257,7 @@ def test_an_arm_without_a_finished_run_has_a_step_without_figures(tmp_path):
     found = study(tmp_path, STEPS | {"a=on b=on c=off": []}, "cumulative")
     assert found.steps["error"].isna().tolist() == [False, False, True, False]
     assert found.steps["delta"].isna().tolist() == [True, False, True, True]
-    assert found.steps["note"].iloc[2] == "no seed that both have finished"
+    assert found.steps["note"].iloc[2] == "no finished run of a=on, b=on, c=off"
 
 
 # --- what must not matter

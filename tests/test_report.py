@@ -39,7 +39,8 @@ def test_the_table_shows_errors_and_deltas_in_percent(tmp_path: Path) -> None:
 def test_a_report_has_provenance_in_a_fence(tmp_path: Path) -> None:
     text = report_of(tmp_path, dict(RANKS))
     fence = text.split("```")[1]
-    assert "command   typed" in fence and "host      here" in fence and "in 4 runs, median 2.0 s a run" in fence
+    assert "command   typed" in fence and "host      here" in fence
+    assert "in 4 finished runs, median 2.0 s a run" in fence
 
 
 def test_missing_runs_are_shown_and_counted(tmp_path: Path) -> None:

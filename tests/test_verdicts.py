@@ -29,10 +29,16 @@ from hand_made import LRN, Run, make_study, wrong
 
 IMAGES = 1000
 CIFAR = {
-    "result": {"data.name": "cifar10", "data.train_images": 45_000, "epochs": 120},
-    "config": {"model.net.name": "conv_local", "trainer.threshold_train_error": 0.25},
+    "result": {"data.name": "cifar10", "data.train_images": 45_000, "data.test_images": 10_000, "epochs": 120},
+    "config": {"model.net.name": "conv_local", "trainer.threshold_train_error": 0.25, "data.stored_px": 32},
 }
-FULL_SIZE = {"data.name": "imagenet", "data.train_images": 1_153_000, "data.classes": 1000}
+TUNED = {"key": "optim.learning_rate", "levels": ["0.1", "0.01"], "seeds": [0], "chosen": {}}
+FULL_SIZE = {
+    "data.name": "imagenet",
+    "data.train_images": 1_153_000,
+    "data.classes": 1000,
+    "data.test_images": 50_000,
+}
 IMAGENET = {"result": FULL_SIZE}
 
 
@@ -115,7 +121,10 @@ def test_one_run_that_differs_makes_the_whole_not_comparable(tmp_path):
     made["base", 1] = wrong("6" * 10 + "0" * 90, result=FULL_SIZE | {"epochs": 50})
     made["off", 7] = wrong("6" * 10 + "0" * 90, result=FULL_SIZE | {"views": 5})
     found = find(make_study(tmp_path, made, claims={"model/lrn=off": "P03"}), tmp_path, allow_mixed=True)
-    assert only(found).why == "epochs: 50, not about 90; views: 5, not ten"
+    assert (
+        only(found).why
+        == "epochs: 50, not about 90; views: 5, not ten; runs that are not alike: epochs: 50 instead of 90"
+    )
 
 
 def test_eighty_epochs_are_enough_and_cifar10_asks_for_no_length(tmp_path):
@@ -126,12 +135,12 @@ def test_eighty_epochs_are_enough_and_cifar10_asks_for_no_length(tmp_path):
 
 @pytest.mark.parametrize("net", ["conv_pool", "conv_pool_hidden", "conv_local"])
 def test_on_cifar10_the_network_is_one_of_cuda_convnets(tmp_path, net):
-    about = CIFAR | {"config": {"model.net.name": net}}
+    about = CIFAR | {"config": {"model.net.name": net, "data.stored_px": 32}}
     assert only(studied(tmp_path, "P04", (19, 20, 21), about)).word == REPRODUCED
 
 
 def test_alexnet_on_cifar10_is_another_experiment(tmp_path):
-    one = only(studied(tmp_path, "P04", (19, 20, 21), {"result": CIFAR["result"]}))
+    one = only(studied(tmp_path, "P04", (19, 20, 21), CIFAR | {"config": {"data.stored_px": 32}}))
     assert (one.word, one.why) == (NOT_COMPARABLE, "network: alexnet, not cuda-convnet's")
 
 
@@ -160,7 +169,7 @@ def test_a_direction_is_reproduced_by_any_size(tmp_path):
 
 def with_figures(folder: Path, claim: str, about: Mapping[str, Any], figures: Mapping[tuple[str, int], dict]) -> Any:
     made = {key: wrong("6000000000", **about, **values) for key, values in figures.items()}
-    return only(find(make_study(folder, made, claims={"model/lrn=off": claim}), folder))
+    return only(find(make_study(folder, made, claims={"model/lrn=off": claim}, tuning=TUNED), folder))
 
 
 def test_steps_gap_and_training_error_are_judged_by_seed(tmp_path):
@@ -211,8 +220,33 @@ def test_a_finding_that_holms_correction_takes_back_is_no_verdict(tmp_path):
 def test_on_cifar10_length_size_and_threshold_are_the_claims(tmp_path, claim, changed, why):
     about = {part: CIFAR[part] | changed.get(part, {}) for part in ("result", "config")}
     made = {(arm, 0): wrong("6000000000", steps=100, **about) for arm in LRN}
-    one = only(find(make_study(tmp_path, made, claims={"model/lrn=off": claim}), tmp_path))
+    one = only(find(make_study(tmp_path, made, claims={"model/lrn=off": claim}, tuning=TUNED), tmp_path))
     assert (one.word, one.why) == (NOT_COMPARABLE, why)
+
+
+def test_nets_with_a_learning_rate_each_are_compared_with_such_alone(tmp_path):
+    made = {(arm, seed): wrong("6000000000", steps=100 + seed, **CIFAR) for arm in LRN for seed in (0, 1)}
+    for place, tuning in enumerate((None, TUNED | {"key": "optim.momentum"})):
+        study = make_study(tmp_path / str(place), made, claims={"model/lrn=off": "P01"}, tuning=tuning)
+        one = only(find(study, tmp_path / str(place)))
+        assert one.why == "optim.learning_rate: the same for all, not chosen for each"
+
+
+@pytest.mark.parametrize(
+    ("claim", "config", "tested", "why"),
+    [
+        ("P03", {"data.stored_px": 64, "data.crop_px": 56}, 50_000, "images: 56 of 64 px, not 224 of 256 px"),
+        ("P03", {"data.crop_px": 227}, 50_000, "images: 227 of 256 px, not 224 of 256 px"),
+        ("P03", {}, 1000, "tested on 1,000 images, not ILSVRC-2012"),
+        ("P04", {"data.stored_px": 24}, 10_000, "images: 24 px, not 32 px"),
+    ],
+)
+def test_images_of_another_size_and_fewer_to_test_on_are_another_experiment(tmp_path, claim, config, tested, why):
+    about = CIFAR if claim == "P04" else IMAGENET | {"config": {}}
+    about = {part: dict(about[part]) for part in ("result", "config")}
+    about["config"] |= config
+    about["result"]["data.test_images"] = tested
+    assert only(studied(tmp_path, claim, (13, 14, 15), about)).why == why
 
 
 def test_without_a_row_for_its_measure_a_claim_is_inconclusive(tmp_path):
@@ -274,7 +308,7 @@ def views_of_baseline(folder: Path, alone: tuple[int, ...], about: Mapping[str, 
     ],
 )
 def test_a_claim_about_views_is_judged_on_the_runs_of_the_baseline_alone(tmp_path, alone, found):
-    about = {"result": FULL_SIZE | {"data.name": "imagenet2010"}}
+    about = {"result": FULL_SIZE | {"data.name": "imagenet2010", "data.test_images": 150_000}}
     judged = views_of_baseline(tmp_path, alone, about)
     assert [verdict.word for verdict in judged.verdicts] == found
     assert {verdict.arm_id for verdict in judged.verdicts} == {"base"}
@@ -282,7 +316,7 @@ def test_a_claim_about_views_is_judged_on_the_runs_of_the_baseline_alone(tmp_pat
 
 
 def test_a_claim_about_ten_views_takes_ten(tmp_path):
-    about = {"result": FULL_SIZE | {"data.name": "imagenet2010", "views": 2}}
+    about = {"result": FULL_SIZE | {"data.name": "imagenet2010", "data.test_images": 150_000, "views": 2}}
     assert {verdict.why for verdict in views_of_baseline(tmp_path, (15, 15), about).verdicts} == {"views: 2, not ten"}
 
 
@@ -349,7 +383,7 @@ readings = st.sampled_from(["value", "about", "at least", "sign"])
 
 @given(with_sizes, readings, intervals)
 def test_a_claim_and_a_finding_of_the_other_sign_together_are_the_same_verdict(claim: Claim, reading, interval):
-    claim = dataclasses.replace(claim, reading=reading)
+    claim = dataclasses.replace(claim, reading=reading, measure="top1")
     turned = dataclasses.replace(claim, delta=-claim.delta)
     assert judge(claim, interval) == judge(turned, Interval(-interval.high, -interval.low))
 
@@ -413,3 +447,17 @@ def test_turning_a_claim_and_its_arm_round_changes_no_verdict(name: str, interva
 def test_six_times_as_many_steps_turned_round_are_a_sixth():
     (claim,) = claims_of("-P01")
     assert claim.delta == pytest.approx(1 / 6 - 1) and claim.sign == -1
+
+
+@given(st.floats(0.01, 100), st.floats(1, 3))
+def test_a_claim_of_a_factor_turned_round_is_judged_as_the_claim_itself(middle, room):
+    (claim,), (turned,) = claims_of("P01"), claims_of("-P01")
+    straight = Interval(middle / room - 1, middle * room - 1)
+    back = Interval(1 / (middle * room) - 1, room / middle - 1)
+    assert judge(claim, straight)[0] == judge(turned, back)[0]
+
+
+def test_about_six_times_as_many_is_from_four_and_a_half_to_eight():
+    (claim,) = claims_of("P01")
+    words = {factor: judge(claim, Interval(factor - 1.01, factor - 0.99))[0] for factor in (1.5, 4, 4.6, 7.9, 8.2)}
+    assert words == {1.5: SAME_SIGN, 4: SAME_SIGN, 4.6: REPRODUCED, 7.9: REPRODUCED, 8.2: SAME_SIGN}

@@ -4,11 +4,19 @@ import pandas as pd
 
 from alexnet_sweep.aggregate import values_of
 from alexnet_sweep.claims import published, references
-from alexnet_sweep.doubt import BOTH, seeds_needed
+from alexnet_sweep.doubt import doubt, seeds_needed
 from alexnet_sweep.findings import HEADLINE, Findings
 from alexnet_sweep.report.document import Block, Heading, Paragraph, Table
-from alexnet_sweep.report.numbers import MEASURE_WORDS, METRIC_WORDS, interval_words, signed, times
-from alexnet_sweep.verdicts import DATA, NOT_COMPARABLE, Verdict
+from alexnet_sweep.report.numbers import (
+    MEASURE_WORDS,
+    METRIC_WORDS,
+    as_printed,
+    claimed_words,
+    interval_words,
+    signed,
+    times,
+)
+from alexnet_sweep.verdicts import DATA, INCONCLUSIVE, NOT_COMPARABLE, Verdict
 
 VIEWS = {"ten": "ten views", "centre": "centre view"}
 
@@ -21,7 +29,7 @@ def published_errors(findings: Findings) -> list[Block]:
     for claim in (one for dataset in known for one in published(dataset)):
         assert claim.full_error is not None, "published() has errors of single networks"
         where = f"{claim.dataset}, {claim.split}" + (f", {VIEWS[claim.views]}" if claim.views else "")
-        rows.setdefault((claim.full, claim.source, where), {})[claim.measure] = f"{100 * claim.full_error:.1f}"
+        rows.setdefault((claim.full, claim.source, where), {})[claim.measure] = as_printed(claim.full_error)
     if not rows:
         return []
     cells = [[*who, errors.get("top1", "–"), errors.get("top5", "–")] for who, errors in rows.items()]
@@ -75,8 +83,8 @@ def _claim_words(found: Verdict) -> str:
     if claim.delta is None:
         return "hurts" if claim.sign > 0 else "helps"
     if claim.measure == "steps":
-        return f"about ×{1 + claim.delta:g}"
-    return {"at least": "> ", "about": "about "}.get(claim.reading, "") + signed(claim.delta, 1)
+        return f"about ×{1 + claim.delta:.2g}"
+    return claimed_words(claim)
 
 
 def _found(found: Verdict) -> str:
@@ -90,13 +98,17 @@ def _more_seeds(findings: Findings, found: Verdict) -> str:
     claim = found.claim
     if claim.delta is None or claim.measure not in METRIC_WORDS or pd.isna(found.interval.low):
         return ""
-    if found.interval.excludes_zero or found.word == NOT_COMPARABLE:
+    if found.interval.excludes_zero or found.word not in (INCONCLUSIVE, NOT_COMPARABLE):
         return ""
     split, view = HEADLINE[0], claim.views or HEADLINE[1]
-    weights = {found.arm_id: 1.0, findings.evidence.baseline: -1.0}
-    estimate, seeds = findings.runs.doubt(weights, split, view, claim.measure)
-    if estimate is None or estimate.covers != BOTH:
+    if claim.is_of_views:
+        differences, of_seeds, _ = findings.runs.less_averaged(found.arm_id, split, claim.measure)
+    else:
+        weights = {found.arm_id: 1.0, findings.evidence.baseline: -1.0}
+        differences, of_seeds, _ = findings.runs.contrast(weights, split, view, claim.measure)
+    if differences is None or len(of_seeds) < 2:
         return ""
+    estimate, seeds = doubt(differences), len(of_seeds)
     needed = seeds_needed(claim.delta, estimate, seeds)
     size = signed(abs(claim.delta), 1).lstrip("+")
     if needed is None:
@@ -110,6 +122,6 @@ def _references(findings: Findings) -> list[list[str]]:
         for claim in references(name):
             if claim.delta is not None:
                 change = f"{claim.subject}: {claim.full} → {claim.ablated}"
-                where = f"{claim.dataset}, {claim.split}" + (f", {claim.views} views" if claim.views == "ten" else "")
+                where = ", ".join(filter(None, (claim.dataset, claim.split, VIEWS.get(claim.views, ""), claim.remark)))
                 rows.append([name, claim.source, where, change, METRIC_WORDS[claim.measure], signed(claim.delta)])
     return rows

@@ -13,6 +13,7 @@ from alexnet_sweep.report.document import Block, Heading, Paragraph, Table
 from alexnet_sweep.report.numbers import (
     MEASURE_WORDS,
     METRIC_WORDS,
+    claimed_words,
     either,
     interval_words,
     p_words,
@@ -52,22 +53,31 @@ def _sentences(findings: Findings, rows: pd.DataFrame) -> list[str]:
     lines = []
     for word, told in SENTENCES.items():
         part = compared[compared["finding"] == word].sort_values("delta", key=abs, ascending=False, kind="stable")
-        if len(part):
-            lines.append(f"{told}: {'; '.join(_told(row) for row in records(part))}.")
+        for seeds, alike in part.groupby("paired_seeds", sort=False):
+            at = "" if word in (WORSE_ONCE, BETTER_ONCE) else f" (n = {seeds})"
+            lines.append(f"{told}{at}: {'; '.join(_told(row, findings) for row in records(alike))}.")
     hints = compared[compared["finding"] == HINT]
     if len(hints):
         lines.append(
             f"Beyond zero alone, but not once all {len(compared)} arms are counted (Holm): "
-            f"{'; '.join(_told(row) for row in records(hints))}."
+            f"{'; '.join(_told(row, findings) for row in records(hints))}."
         )
     unclear = compared[compared["finding"] == UNCLEAR]
     for seeds, part in unclear.groupby("paired_seeds", sort=True):
-        lines.append(f"Not distinguishable at n = {seeds}: {'; '.join(_told(row) for row in records(part))}.")
+        lines.append(f"Not distinguishable at n = {seeds}: {'; '.join(_told(row, findings) for row in records(part))}.")
+    without = rows[~rows["baseline"] & rows["delta"].isna()]
+    if len(without):
+        lines.append(f"Not compared: {'; '.join(_why_not(row) for row in records(without))}.")
     return [f"{split} {_covers(compared)}", *lines]
 
 
-def _told(row: Mapping[str, Any]) -> str:
-    return f"{row['arm']} {interval_words(row)}"
+def _told(row: Mapping[str, Any], findings: Findings) -> str:
+    unlike = " (runs not alike)" if row["arm_id"] in findings.unlike_arms else ""
+    return f"{row['arm']} {interval_words(row)}{unlike}"
+
+
+def _why_not(row: Mapping[str, Any]) -> str:
+    return f"{row['arm']} ({row['note'] or 'no finished run'})"
 
 
 def _covers(compared: pd.DataFrame) -> str:
@@ -105,11 +115,12 @@ def _delta_table(findings: Findings, view: str) -> Table:
             head, align = [*head, f"paper's Δ {METRIC_WORDS[metric]}"], align + "r"
     for arm_id in part["arm_id"].unique():
         cells = part[part["arm_id"] == arm_id].set_index("metric")
-        row = [str(cells["arm"].iloc[0]), str(int(cells["seeds"].iloc[0]))]
+        row = [str(cells["arm"].iloc[0]), _seeds(cells.iloc[0])]
         for metric in metrics:
             row += _cells(cells.loc[metric])
             if metric == metrics[0]:
-                row.append(_finding(cells.loc[metric]))
+                unlike = arm_id in findings.unlike_arms and cells.loc[metric]["finding"]
+                row.append(_finding(cells.loc[metric]) + (" (runs not alike)" if unlike else ""))
             if any(measure == metric for _, measure in paper):
                 row.append(_claimed(paper.get((arm_id, metric))))
         rows.append(row)
@@ -125,10 +136,18 @@ def _cells(row: "pd.Series[Any]") -> list[str]:
     return [error, interval_words(row)]
 
 
-def _finding(row: "pd.Series[Any]") -> str:
-    if row["finding"] in (UNCLEAR, HINT):
-        return f"{row['finding']} at n = {int(row['paired_seeds'])}"
-    return str(row["finding"])
+def _seeds(row: "pd.Series[Any]") -> str:
+    """Finished seeds, and of how many the difference is where these are fewer."""
+    finished, paired = int(row["seeds"]), int(row["paired_seeds"])
+    return f"{finished}" if row["baseline"] or paired in (0, finished) else f"{paired} paired of {finished}"
+
+
+def _finding(row: "Mapping[str, Any] | pd.Series[Any]") -> str:
+    """What is found, and with how many paired seeds."""
+    finding = row.get("finding")
+    if not finding or pd.isna(finding):
+        return str(row.get("note") or "")
+    return finding if finding in (WORSE_ONCE, BETTER_ONCE) else f"{finding} at n = {int(row['paired_seeds'])}"
 
 
 def _claimed(found: Verdict | None) -> str:
@@ -140,8 +159,7 @@ def _claimed(found: Verdict | None) -> str:
 
 
 def _number(found: Verdict) -> str:
-    assert found.claim.delta is not None, "asked only of claims with a number"
-    return ("> " if found.claim.reading == "at least" else "") + signed(found.claim.delta, 1)
+    return claimed_words(found.claim)
 
 
 def other_tables(findings: Findings) -> list[Block]:
@@ -194,9 +212,7 @@ def ways(findings: Findings) -> list[Block]:
         for row in records(part):
             change = row["change"] or "to begin with"
             delta = "–" if pd.isna(row.get("delta")) else interval_words(row)
-            rows.append(
-                [change, "–" if pd.isna(row["error"]) else f"{100 * row['error']:.2f}", delta, row.get("finding") or ""]
-            )
+            rows.append([change, "–" if pd.isna(row["error"]) else f"{100 * row['error']:.2f}", delta, _finding(row)])
         head = ["step", "Top-1 error", "Δ from the step before [95 %]", "finding"]
         blocks += [Heading(WAYS[str(way)]), Table.of(head, rows, align="lrrl")]
     return blocks
@@ -208,9 +224,7 @@ def effects(findings: Findings) -> list[Block]:
         return []
     blocks: list[Block] = [Heading("Main effects and interactions" if _has_main(findings) else "Interactions")]
     for kind, part in findings.effects.groupby("kind", sort=False):
-        rows = [
-            [str(row["first"]), str(row["second"]), interval_words(row), _finding_words(row)] for row in records(part)
-        ]
+        rows = [[str(row["first"]), str(row["second"]), interval_words(row), _finding(row)] for row in records(part)]
         if kind == "main":
             rows = [[row[0], *row[2:]] for row in rows]
             blocks.append(
@@ -224,14 +238,6 @@ def effects(findings: Findings) -> list[Block]:
 
 def _has_main(findings: Findings) -> bool:
     return bool((findings.effects["kind"] == "main").any())
-
-
-def _finding_words(row: Mapping[str, Any]) -> str:
-    if not row["finding"]:
-        return str(row["note"])
-    return (
-        f"{row['finding']} at n = {int(row['paired_seeds'])}" if row["finding"] in (UNCLEAR, HINT) else row["finding"]
-    )
 
 
 def fit(findings: Findings) -> list[Block]:
@@ -269,6 +275,7 @@ def _fit_cells(cells: "pd.Series[Any]", measure: str) -> list[str]:
     if not pd.isna(cells["delta"]):
         steps = measure == "steps"
         told = times(*(float(cells[key]) for key in ("delta", "low", "high"))) if steps else interval_words(cells)
+        told = f"{told} ({cells['note']})" if cells["note"] else told
     return [value, f"baseline {cells['note']}".strip() if cells["baseline"] else told]
 
 

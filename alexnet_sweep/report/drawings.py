@@ -131,5 +131,5 @@ DRAWINGS: Mapping[str, tuple[str, Callable[[Findings], Any]]] = {
     "steps": ("Top-1 error along the way from the plain net to the full recipe", _steps),
     "interactions": ("What two changes do together beyond the sum of each", _interactions),
     "gap": ("Error on training images without augmentation and on test images, centre view, for each arm", _gap),
-    "curves": ("Held-out and clean training error by epoch, for each arm", _curves),
+    "curves": (f"Held-out and clean training error by epoch, of each arm, or of the first {MOST_CURVES}", _curves),
 }

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from importlib.resources import files
@@ -21,6 +22,7 @@ DRAWN = re.compile(  # what may stand in a drawing
     r"svg|g|defs|use|symbol|path|rect|circle|ellipse|line|polyline|polygon|text|tspan|title|desc|image|marker|pattern"
     r"|clipPath|mask|linearGradient|radialGradient|stop"
 )
+TURNING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")  # bidirectional controls
 SIDES = {"l": "", "r": ' class="r"'}
 
 
@@ -79,8 +81,15 @@ def _text(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Without characters that HTML does not know."""
-    return "".join(sign if sign in "\n\t" or _allowed(ord(sign)) else "\ufffd" for sign in text)
+    """Without characters that HTML does not know; what could turn the direction of the text is spelt out."""
+    return "".join(
+        sign.encode("unicode_escape").decode()
+        if unicodedata.bidirectional(sign) in TURNING
+        else sign
+        if sign in "\n\t" or _allowed(ord(sign))
+        else "\ufffd"
+        for sign in text
+    )
 
 
 def _allowed(code: int) -> bool:

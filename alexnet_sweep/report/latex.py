@@ -63,7 +63,7 @@ def _row(cells: tuple[str, ...]) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text that is nothing but text to LaTeX; what it cannot print in its usual fonts is shown as a question mark."""
+    """Text that is nothing but text to LaTeX; what its usual fonts lack is shown by its code, as U+5B66."""
     return "".join(_character(character) for character in " ".join(text.split()))
 
 
@@ -71,4 +71,4 @@ def _character(character: str) -> str:
     if character in ESCAPES:
         return ESCAPES[character]
     printable = character.isprintable() and (character.isascii() or (character.isalpha() and ord(character) < 0x250))
-    return character if printable else "?"
+    return character if printable else f"U+{ord(character):04X}"

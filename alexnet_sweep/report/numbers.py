@@ -5,6 +5,8 @@ from typing import Any
 
 import pandas as pd
 
+from alexnet_sweep.claims import ABOUT, AT_LEAST, Claim
+
 METRIC_WORDS = {"top1": "Top-1", "top5": "Top-5"}
 MEASURE_WORDS = {
     "train_error": "clean training error",
@@ -24,6 +26,19 @@ def interval_words(row: "Mapping[str, Any] | pd.Series[Any]") -> str:
 def signed(fraction: float, digits: int = 2) -> str:
     """A difference in percentage points, with its sign and a true minus."""
     return f"{100 * fraction + 0.0:+.{digits}f}".replace("-", "−")
+
+
+def claimed_words(claim: Claim) -> str:
+    """A claimed difference in percentage points: `+1.4`, `about +2.0`, `> +1.0`, or turned round `< −1.0`."""
+    assert claim.delta is not None, "asked only of claims with a number"
+    beyond = "> " if claim.delta >= 0 else "< "
+    return {AT_LEAST: beyond, ABOUT: "about "}.get(claim.reading, "") + signed(claim.delta, 1)
+
+
+def as_printed(fraction: float) -> str:
+    """A published percentage with the digits it was published with, but one at the least: `17.0`, `42.55`."""
+    one = f"{100 * fraction:.1f}"
+    return one if abs(100 * fraction - float(one)) < 1e-6 else f"{100 * fraction:.2f}"
 
 
 def times(delta: float, low: float, high: float) -> str:

@@ -2,14 +2,13 @@
 
 import importlib.metadata
 import statistics
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
 
 from alexnet_sweep.aggregate import RunRecord, values_of
 from alexnet_sweep.comparable import by_design, mixed_settings
-from alexnet_sweep.doubt import BOTH, CONSERVATIVE, IMAGES
+from alexnet_sweep.doubt import BOTH, CONSERVATIVE, IMAGES, SPARSE
 from alexnet_sweep.findings import Findings
 from alexnet_sweep.report.beside_paper import claims, published_errors
 from alexnet_sweep.report.differences import effects, fit, other_tables, ways, what_matters
@@ -55,19 +54,30 @@ def _headline(findings: Findings) -> list[Block]:
     design = "" if plan["design"] == "grid" else f" Design: {plan['design'].replace('_', ' ')}."
     baseline = findings.evidence.labels[findings.evidence.baseline]
     asked = [Paragraph(plan["question"])] if plan.get("question") else []
-    return [*asked, Paragraph(f"{line}.{design} Baseline: {baseline}. {_tuned(plan)}")]
+    return [*asked, Paragraph(f"{line}.{design} Baseline: {baseline}. {_tuned(findings)}")]
 
 
-def _tuned(plan: Mapping[str, Any]) -> str:
+def _tuned(findings: Findings) -> str:
     """Whether each arm had a learning rate, or whatever else, of its own."""
-    tuning = plan.get("tuning")
+    tuning = findings.evidence.plan.get("tuning")
     if tuning is None:
-        return "The arms were not tuned: all have the same learning rate and schedule, but for what they switch."
+        rates, unlike = _learning_rates(findings), {what for out in findings.kept_out for what, _, _ in out.differs}
+        if len(rates) > 1:
+            return f"The arms were not tuned; their learning rates: {' and '.join(f'{rate:g}' for rate in rates)}."
+        if unlike & {"schedule", "epochs"} or by_design(findings.evidence).keys() & {"schedule", "epochs"}:
+            return "The arms were not tuned; not all have the same schedule (see below)."
+        return "The arms were not tuned: all have the same learning rate and schedule."
     chosen = ", ".join(f"{label}: {level}" for label, level in tuning["chosen"].items())
     return (
         f"Tuned: each arm has its own {tuning['key']}, out of {', '.join(tuning['levels'])}, chosen by the lowest "
         f"error on the held-out part ({chosen})."
     )
+
+
+def _learning_rates(findings: Findings) -> list[float]:
+    """The learning rates of the finished runs, as far as their configs can be read."""
+    rates = [((record.config or {}).get("optim") or {}).get("learning_rate") for record in findings.evidence.done]
+    return sorted({float(rate) for rate in rates if isinstance(rate, int | float)})
 
 
 def _notices(findings: Findings) -> list[Block]:
@@ -137,10 +147,10 @@ def _how_to_read(findings: Findings) -> list[Block]:
         lines.append(
             "Intervals over images and seeds add two half-widths as squares: Student's t over the seeds' own deltas, "
             "and what the choice of images adds beyond it. In simulated sweeps of two equal arms 94 to 98 % of them "
-            "hold zero"
+            f"hold zero, and up to 99 % where fewer than {SPARSE} images change"
             + (
-                "; where the images are the larger doubt, as here for some arms, they are conservative: they cover "
-                f"more than {100 * CONSERVATIVE:.0f} %."
+                "; where the images are the larger doubt or few of them change, as here for some arms, they are "
+                f"conservative: they cover more than {100 * CONSERVATIVE:.0f} %."
                 if compared["conservative"].astype(bool).any()
                 else "."
             )
@@ -160,13 +170,13 @@ def _how_to_read(findings: Findings) -> list[Block]:
 
 def _runs(findings: Findings) -> list[Block]:
     labels, compared = findings.evidence.labels, _compared(findings)
+    unlike = [out.record for out in findings.kept_out]
     rows = []
     for record in findings.evidence.records:
         state = record.state
-        if record.done and record.run_id not in compared:
-            state = "done, not compared"
-        elif _stale(findings, record):
-            state = "done, stale"
+        if record.done:
+            marks = ["not compared"] if record.run_id not in compared else ["not alike"] if record in unlike else []
+            state = ", ".join([state, *marks, *(["stale"] if _stale(findings, record) else [])])
         rows.append([labels[record.arm_id], str(record.seed), record.run_id, state, record.failure])
     head = ["arm", "seed", "run", "state", "reason"]
     if not any(row[-1] for row in rows):
@@ -193,7 +203,8 @@ def _provenance(findings: Findings, command: str) -> list[Block]:
     if seconds:
         median = statistics.median(seconds)
         lines.append(
-            f"compute   {sum(seconds) / 3600:,.2f} device hours in {len(seconds)} runs, median {median:,.1f} s a run"
+            f"compute   {sum(seconds) / 3600:,.2f} device hours in {len(seconds)} finished runs, "
+            f"median {median:,.1f} s a run"
         )
     blocks: list[Block] = [Heading("Provenance"), Listing("\n".join(lines))]
     if plan.get("text"):

@@ -34,7 +34,7 @@ def write_report(study: str, runs: Path, reports: Path, allow_mixed: bool | None
     `allow_mixed` compares runs that differ in what no factor switches; None: as the study was started.
 
     Raises:
-        FolderError: where there is no such study, or a finished run's predictions cannot be read.
+        FolderError: where there is no such study.
     """
     findings = find(study, runs, allow_mixed)
     folder = reports / study
