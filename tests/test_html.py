@@ -152,3 +152,8 @@ def test_numbers_stand_on_the_right() -> None:
 def test_without_flips_nothing_runs() -> None:
     page = to_html(Document("t", (Paragraph("all"),)), [], {})
     assert "<script" not in page and "Look at the errors" not in page
+
+
+def test_no_name_turns_the_text_that_follows_it_round():
+    page = to_html(Document("a\u202eb", (Paragraph("arm \u2067x +1.00"),)), [], {})
+    assert "\u202e" not in page and "\u2067" not in page and "a\\u202eb" in page

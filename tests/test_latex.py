@@ -55,3 +55,7 @@ def test_no_text_is_taken_for_a_command(text: str) -> None:
 
 def test_a_title_over_several_lines_stays_in_its_comment():
     assert to_latex(Document("one\ntwo", ())) == "% one two: tables\n"
+
+
+def test_characters_that_the_fonts_lack_stay_apart():
+    assert escaped("k=学") == "k=U+5B66" and escaped("k=习") == "k=U+4E60" and escaped("é") == "é"

@@ -18,7 +18,7 @@ from alexnet_sweep.report.markdown import aligned, to_markdown
 from alexnet_sweep.report.write import write_report
 from alexnet_sweep.store import RunFolder, study_folder
 from alexnet_sweep.wording import printable
-from hand_made import RANKS, make_run, make_study, ranked, ranked_study
+from hand_made import LRN, RANKS, make_run, make_study, ranked, ranked_study, wrong
 from test_sweep import contents_of
 
 
@@ -34,6 +34,112 @@ def test_the_table_shows_errors_and_deltas_in_percent(tmp_path: Path) -> None:
     assert cells[:3] == ["model/lrn=off", "2", "62.50"]
     # Two seeds whose deltas are 1/2 and 0: far wider than the test images alone would have it.
     assert cells[3].startswith("+25.00 [−") and cells[4:6] == ["not distinguishable at n = 2", "25.00"]
+
+
+def cells_of(text: str, heading: str) -> list[list[str]]:
+    """The rows of the table under a heading, without its head."""
+    lines = text.split(f" {heading}\n", 1)[1].split("\n#", 1)[0].splitlines()
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| ")][1:]
+
+
+def test_every_number_of_a_small_report_is_derived_by_hand(tmp_path: Path) -> None:
+    """Four test images, two seeds, one arm; t(1) = 12.7062, z = 1.95996."""
+    made = {
+        ("base", 0): wrong("0001", centre=[1, 1, 2, 2], train_error=0.05, steps=100),
+        ("base", 1): wrong("0016", centre=[1, 1, 2, 6], train_error=0.07, steps=200),
+        ("off", 0): wrong("0161", centre=[1, 2, 6, 2], train_error=0.10, steps=150),
+        ("off", 1): wrong("0016", centre=[1, 1, 2, 6], train_error=0.08, steps=400),
+    }
+    make_study(tmp_path / "runs", made, claims={"model/lrn=off": ["P03"]})
+    text = write_report("hand", tmp_path / "runs", tmp_path / "reports").text
+
+    # Ten views. Baseline: 1 and 2 of 4 wrong, mean 37.5 %; the arm: 3 and 2, mean 62.5 %. Not among five: base 0 and 1,
+    # mean 12.5 %; the arm 1 and 1, mean 25 %.
+    # Top-1: differences of images 0 1 1 0 and 0 0 0 0, of seeds 1/2 and 0, mean 1/4. Seeds' part: (1/8 + 1/(12·16)) / 2
+    # = 0.065104. Images' part: images' means 0 1/2 1/2 0, mean squares 1/6 of images and 1/6 of the rest: 0 + 1/(2·16).
+    # Half width: root of 161.448 · 0.065104 + 3.84146 / 32 = 10.6310, so 3.2605.
+    # Top-5: differences 0 0 1 0 and 0 0 0 0, of seeds 1/4 and 0, mean 1/8. Seeds' part: (1/32 + 1/192) / 2 = 0.018229.
+    # Images' part as before. Root of 161.448 · 0.018229 + 0.12005 = 3.06310, so 1.7502.
+    finding = "not distinguishable at n = 2"
+    assert cells_of(text, "Test error in %, ten views (four corners, centre, and their mirrors), averaged") == [
+        ["model/lrn=on", "2", "37.50", "baseline", "", "", "12.50", "baseline", ""],
+        [
+            *("model/lrn=off", "2", "62.50", "+25.00 [−301.05, +351.05]", finding, "(+1.4)"),
+            *("25.00", "+12.50 [−162.52, +187.52]", "(+1.2)"),
+        ],
+    ]
+    # Centre view: 2 and 2 wrong, mean 50 %; 3 and 2, mean 62.5 %. Differences 0 1 0 0 and 0 0 0 0: as Top-5 above.
+    assert [row[:4] for row in cells_of(text, "Test error in %, the centre view")] == [
+        ["model/lrn=on", "2", "50.00", "baseline"],
+        ["model/lrn=off", "2", "62.50", "+12.50 [−162.52, +187.52]"],
+    ]
+    # Centre less ten, baseline: 0 0 1 0 and 0 0 0 0, once more as Top-5 above. The arm: none, so that only what is
+    # rounded away and one pseudo-image remain: 161.448 · 1/(12·16·2) + 3.84146 / 32 = 0.54049, whose root is 0.7352.
+    assert cells_of(text, "What averaging over views gains") == [
+        ["model/lrn=on", "10", "50.00", "37.50", "+12.50 [−162.52, +187.52]", finding],
+        ["model/lrn=off", "10", "62.50", "62.50", "+0.00 [−73.52, +73.52]", finding],
+    ]
+    # Training images: base 5 and 7 %, the arm 10 and 8 %: +5 and +1, mean 3, standard error 2, times t: 25.41.
+    # Test (centre) less training: base 50 - 5 and 50 - 7, mean 44; the arm 75 - 10 and 50 - 8, mean 53.5: +20 and -1,
+    # mean 9.5, standard error 10.5, times t: 133.42.
+    # Steps: 150 to 100 and 400 to 200, a factor of 3/2 and 2: logarithms 0.40547 and 0.69315, mean 0.54931 (1.73),
+    # standard error 0.14384, times t: 1.82767, so from exp(-1.27837) to exp(2.37698).
+    assert cells_of(text, "How well the arms fit their training images") == [
+        ["model/lrn=on", "6.00", "baseline", "44.00", "baseline", "150", "baseline"],
+        [
+            *("model/lrn=off", "9.00", "+3.00 [−22.41, +28.41]", "53.50", "+9.50 [−123.92, +142.92]"),
+            *("275", "×1.73 [×0.28, ×10.77]"),
+        ],
+    ]
+    told = cells_of(text, "What the paper says")
+    assert [row[2:6] for row in told] == [
+        ["Top-1", "+1.4", "+25.00 [−301.05, +351.05]", "not comparable"],
+        ["Top-5", "+1.2", "+12.50 [−162.52, +187.52]", "not comparable"],
+    ]
+
+
+def test_words_of_the_report_carry_the_seeds_behind_them(tmp_path: Path) -> None:
+    made = {(arm, seed): wrong("0" * 100 if arm == "base" else "1" * 50 + "0" * 50) for arm in LRN for seed in (0, 1)}
+    make_study(tmp_path / "runs", made | {("off", 2): wrong("0" * 100)})
+    text = write_report("hand", tmp_path / "runs", tmp_path / "reports").text
+    (row,) = [row for row in cells_of(text, "Test error in %, the centre view") if row[0] == "model/lrn=off"]
+    assert row[1] == "2 paired of 3" and "hurts at n = 2" in row and "The change hurts (n = 2): model/lrn=off" in text
+
+
+def test_what_is_compared_though_not_alike_is_marked_wherever_it_is_shown(tmp_path: Path) -> None:
+    made = {(arm, seed): wrong("0" * 100 if arm == "base" else "1" * 50 + "0" * 50) for arm in LRN for seed in (0, 1)}
+    made["off", 1] = wrong("1" * 50 + "0" * 50, result={"epochs": 9})
+    make_study(tmp_path / "runs", made, claims={"model/lrn=off": ["P12a"]})
+    text = write_report("hand", tmp_path / "runs", tmp_path / "reports", allow_mixed=True).text
+    assert "hurts at n = 2 (runs not alike)" in text and "(runs not alike)." in text
+    assert "done, not alike" in text and "not all have the same schedule" in text
+    assert "runs that are not alike: epochs: 9 instead of 90" in text
+
+
+def test_learning_rates_that_differ_are_told_whatever_made_them_differ(tmp_path: Path) -> None:
+    made = {
+        (arm, 0): wrong("0001", config={"optim.learning_rate": rate})
+        for arm, rate in zip(LRN, (0.01, 0.001), strict=True)
+    }
+    make_study(tmp_path / "runs", made)
+    text = write_report("hand", tmp_path / "runs", tmp_path / "reports").text
+    assert "The arms were not tuned; their learning rates: 0.001 and 0.01." in text
+
+
+def test_a_claim_turned_round_is_printed_as_what_it_then_says(tmp_path: Path) -> None:
+    made = {(arm, seed): wrong("0001") for arm in LRN for seed in (0, 1)}
+    for name, words in (("P06", "> +1.0"), ("-P06", "< −1.0"), ("-P01", "about ×0.17"), ("P12b", "about +2.0")):
+        make_study(tmp_path / name, made, claims={"model/lrn=off": [name]})
+        text = write_report("hand", tmp_path / name, tmp_path / "reports").text
+        assert cells_of(text, "What the paper says")[0][3] == words.replace(">", "\\>").replace("<", "\\<")
+
+
+def test_an_arm_without_a_finished_run_is_named_where_the_others_are_summed_up(tmp_path: Path) -> None:
+    arms = LRN | {"half": {"model/lrn": "half"}}
+    made = {(arm, seed): wrong("0001") for arm in LRN for seed in (0, 1)}
+    make_study(tmp_path / "runs", made | {("half", 0): None}, arms)
+    text = write_report("hand", tmp_path / "runs", tmp_path / "reports").text
+    assert "Not compared: model/lrn=half (no finished run)." in text
 
 
 def test_a_report_has_provenance_in_a_fence(tmp_path: Path) -> None:
@@ -86,9 +192,9 @@ def test_runs_made_with_different_settings_are_said_to_be_mixed(tmp_path: Path) 
 
 @pytest.mark.parametrize(("seeds", "words"), [((0,), "worse with this seed"), ((0, 1, 2), "hurts")])
 def test_one_pair_of_runs_says_nothing_of_the_part_itself(tmp_path: Path, seeds: tuple[int, ...], words: str) -> None:
-    right, wrong = [1] * 100, [2] * 50 + [1] * 50
+    right, half = [1] * 100, [2] * 50 + [1] * 50
     ranks: dict[tuple[str, int], list[int] | None] = {("base", seed): right for seed in seeds}
-    text = report_of(tmp_path, ranks | {("off", seed): wrong for seed in seeds})
+    text = report_of(tmp_path, ranks | {("off", seed): half for seed in seeds})
     (row,) = [line for line in text.splitlines() if line.startswith("| model/lrn=off |") and "+50.00" in line][:1]
     assert f"| {words} " in row
     assert ("the intervals cover the choice of the test images only" in text) == (len(seeds) == 1)

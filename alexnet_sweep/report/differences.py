@@ -77,7 +77,7 @@ def _told(row: Mapping[str, Any], findings: Findings) -> str:
 
 
 def _why_not(row: Mapping[str, Any]) -> str:
-    return f"{row['arm']} ({row['note'] or 'no finished run'})"
+    return f"{row['arm']} ({row['note'] if row['seeds'] else 'no finished run'})"
 
 
 def _covers(compared: pd.DataFrame) -> str:
