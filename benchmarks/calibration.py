@@ -4,7 +4,7 @@ Simulates sweeps of a baseline and four arms that are all equal, so that every t
 difficulty of its own (a logit), a liking for each arm (of spread `interaction`), and each run moves all images at once
 (by a logit shift of spread `spread`). A sweep draws new images and new seeds. Prints for each cell how often intervals
 that claim 95 % hold zero: the one that counts, and its rivals; how often the one that counts is predicted to
-(`Doubt.coverage`); and how often a sweep has any false alarm after Holm.
+(`Doubt.coverage`), and how often it is called conservative; and how often a sweep has any false alarm after Holm.
 
 Images count by their pattern alone, which seeds of which arm have them wrong, so that drawing how often each pattern
 comes is drawing the images: ten thousand cost little more than five hundred.
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special
 
-from alexnet_sweep.doubt import CONSERVATIVE, LEVEL, ROUNDING, coverage_of
+from alexnet_sweep.doubt import CONSERVATIVE, LEVEL, ROUNDING, SPARSE, coverage_of
 
 Floats = NDArray[np.float64]
 
@@ -179,12 +179,18 @@ def coverages(sums: Sums) -> dict[str, float]:
     return {name: float(np.mean((low <= 0) & (high >= 0))) for name, (low, high) in bounds(sums).items()}
 
 
-def predicted_coverage(sums: Sums) -> float:
-    """The mean of `Doubt.coverage`."""
+def predicted_coverage(sums: Sums) -> Floats:
+    """`Doubt.coverage` of each interval."""
     _, of_seeds, of_images = parts(sums)
     shares = np.linspace(0, 1, 201)
     known = [coverage_of(sums.by_seed.shape[-1], float(share)) for share in shares]
-    return float(np.interp(of_images / (of_seeds + of_images), shares, known).mean())
+    return np.asarray(np.interp(of_images / (of_seeds + of_images), shares, known))
+
+
+def labelled(sums: Sums) -> float:
+    """How often the interval that counts is called conservative (`Doubt.conservative`)."""
+    changed = sums.total_squares / sums.by_seed.shape[-1]  # differences are -1, 0 and 1
+    return float(np.mean((predicted_coverage(sums) > CONSERVATIVE) | (changed < SPARSE)))
 
 
 def false_alarms(sums: Sums) -> float:
@@ -203,7 +209,8 @@ def measured(setting: Setting, sweeps: int) -> dict[str, float]:
     sums = simulate(setting, sweeps)
     found = coverages(sums)
     return {name: found[name] for name in ("counts", *RIVALS)} | {
-        "predicted": predicted_coverage(sums),
+        "predicted": float(predicted_coverage(sums).mean()),
+        "labelled": labelled(sums),
         "false_alarms": false_alarms(sums),
     }
 
@@ -214,7 +221,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON list in place of the table")
     chosen = parser.parse_args()
     began, rows = time.monotonic(), []
-    columns = ("counts", "predicted", *RIVALS, "false_alarms")
+    columns = ("counts", "predicted", "labelled", *RIVALS, "false_alarms")
     if not chosen.json:
         print("seeds images error interaction spread " + " ".join(f"{name:>13}" for name in columns))
     for setting in grid():
