@@ -209,7 +209,7 @@ def views_table(results: pd.DataFrame, runs: Runs) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     done = _compared(results[results["split"] == "test"], runs)
     for metric in METRICS:
-        errors = done.groupby(["arm_id", "view"])[f"{metric}_error"].mean().astype(float)
+        errors = done.set_index(["arm_id", "view"])[f"{metric}_error"].astype(float).sort_index()
         if errors.isna().all():
             continue
         for arm_id, label in runs.evidence.labels.items():
@@ -219,7 +219,8 @@ def views_table(results: pd.DataFrame, runs: Runs) -> pd.DataFrame:
                 continue
             row: dict[str, Any] = {"arm": label, "arm_id": arm_id, "metric": metric, "seeds": len(seeds)}
             row |= {"views": " or ".join(map(str, sorted(counts)))}
-            row |= {"centre": errors[arm_id, CENTRE], "averaged": errors[arm_id, AVERAGED]}
+            both = {"centre": CENTRE, "averaged": AVERAGED}
+            row |= {name: errors.loc[[(arm_id, view)]].mean() for name, view in both.items()}
             rows.append(row | _nothing(note) | doubt_columns(doubt(differences)) | {"paired_seeds": len(seeds)})
     table = pd.DataFrame(rows)
     return with_findings(table, ["metric"]) if rows else table

@@ -271,7 +271,7 @@ def _fit_cells(cells: "pd.Series[Any]", measure: str) -> list[str]:
     """The arm's own figure, and its difference or why there is none."""
     value, told = "–", str(cells["note"]) or "–"
     if not pd.isna(cells["value"]):
-        value = f"{cells['value']:,.0f}" if measure == "steps" else f"{100 * cells['value']:.2f}"
+        value = f"{cells['value']:,.0f}" if measure == "steps" else f"{100 * cells['value']:.2f}".replace("-", "−")
     if not pd.isna(cells["delta"]):
         steps = measure == "steps"
         told = times(*(float(cells[key]) for key in ("delta", "low", "high"))) if steps else interval_words(cells)
