@@ -173,17 +173,8 @@ def differences_from(claim: Claim, records: list[RunRecord]) -> list[str]:
         name = str(result["data"]["name"])
         if name not in DATA.get(claim.dataset, ()):
             reasons[f"data: {name}, not {claim.dataset}"] = None
-        size, data = SIZES[claim.dataset], result["data"]
-        if int(data["train_images"]) < size.train_images or int(data["classes"]) != size.classes:
-            images = f"{data['train_images']:,} images in {data['classes']:,} classes"
-            reasons[f"trained on {images}, not {claim.dataset}"] = None
-        if claim.measure not in OF_TRAINING and int(data["test_images"]) < size.test_images:
-            reasons[f"tested on {data['test_images']:,} images, not {claim.dataset}"] = None
-        pixels = [config.get("data", {}).get(key) for key in ("stored_px", "crop_px")]
-        if pixels[0] != size.stored_px or size.crop_px not in (None, pixels[1]):
-            asked = f"{size.stored_px}" if size.crop_px is None else f"{size.crop_px} of {size.stored_px}"
-            found = f"{pixels[0]}" if size.crop_px is None else f"{pixels[1]} of {pixels[0]}"
-            reasons[f"images: {found} px, not {asked} px"] = None
+        else:  # of other data, size says nothing more
+            reasons |= dict.fromkeys(_other_size(claim, result["data"], config.get("data", {})))
         model = config.get("model", {})
         net = model.get("net", {}).get("name")
         if claim.dataset == "CIFAR-10":
@@ -203,3 +194,19 @@ def differences_from(claim: Claim, records: list[RunRecord]) -> list[str]:
         if ten and int(result["views"]) != 10:
             reasons[f"views: {result['views']}, not ten"] = None
     return list(reasons)
+
+
+def _other_size(claim: Claim, data: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """What is smaller, or otherwise, about a data set of the claim's name."""
+    size, found = SIZES[claim.dataset], []
+    if int(data["train_images"]) < size.train_images or int(data["classes"]) != size.classes:
+        images = f"{data['train_images']:,} images in {data['classes']:,} classes"
+        found.append(f"trained on {images}, not {claim.dataset}")
+    if claim.measure not in OF_TRAINING and int(data["test_images"]) < size.test_images:
+        found.append(f"tested on {data['test_images']:,} images, not {claim.dataset}")
+    stored, crop = config.get("stored_px"), config.get("crop_px")
+    if size.crop_px is None and stored != size.stored_px:
+        found.append(f"images: {stored} px, not {size.stored_px} px")
+    elif size.crop_px is not None and (stored, crop) != (size.stored_px, size.crop_px):
+        found.append(f"images: {crop} of {stored} px, not {size.crop_px} of {size.stored_px} px")
+    return found

@@ -45,19 +45,19 @@ def claims(findings: Findings) -> list[Block]:
     """Every claim that the study tests with its verdict, and what logs and others have found on it."""
     if not findings.verdicts:
         return []
-    head = ["arm", "claim", "measure", "claimed", "found [95 %]", "verdict", "why", "seeds to show the claimed size"]
+    head = ["arm", "claim", "measure", "claimed", "found [95 %]", "verdict", "seeds to show that", "why"]
     rows = [
         [
             *(findings.evidence.labels[found.arm_id], f"{found.claim.id}, {found.claim.source}"),
             MEASURE_WORDS.get(found.claim.measure, METRIC_WORDS.get(found.claim.measure, found.claim.measure)),
             _claim_words(found),
             "–" if pd.isna(found.delta) else _found(found),
-            *(found.word, found.why, _more_seeds(findings, found)),
+            *(found.word, _more_seeds(findings, found), found.why),
         ]
         for found in findings.verdicts
     ]
-    if not any(row[-1] for row in rows):
-        head, rows = head[:-1], [row[:-1] for row in rows]
+    if not any(row[-2] for row in rows):
+        head, rows = [*head[:-2], head[-1]], [[*row[:-2], row[-1]] for row in rows]
     blocks: list[Block] = [
         Heading("What the paper says"),
         Table.of(head, rows, align="lllrrlll"[: len(head)]),
