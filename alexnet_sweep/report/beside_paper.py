@@ -68,9 +68,9 @@ def claims(findings: Findings) -> list[Block]:
             "Numbers in brackets in other tables are of claims that are not comparable."
         ),
     ]
-    remarks = {found.claim.id: found.claim.remark for found in findings.verdicts if found.claim.remark}
+    remarks = dict.fromkeys((one.claim.id, one.claim.remark) for one in findings.verdicts if one.claim.remark)
     if remarks:
-        blocks.append(Paragraph("; ".join(f"{name}: {remark}" for name, remark in remarks.items()) + "."))
+        blocks.append(Paragraph("; ".join(f"{name}: {remark}" for name, remark in remarks) + "."))
     others = _references(findings)
     if others:
         head = ["of claim", "who", "what", "change", "measure", "Δ"]
