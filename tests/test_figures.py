@@ -206,15 +206,23 @@ def test_a_forest_plot_has_each_value_at_its_place(tmp_path: Path) -> None:
     rows = [
         Effect("a", 0.0123, 0.01, 0.02),
         Effect("b", -0.005, -0.02, 0.01, over_seeds=True, low_images=-0.01, high_images=0.0, claimed=0.013),
+        Effect("c", 0.0, -0.01, 0.01, claimed=-0.005, like=False),
     ]
     figure = forest(rows)
-    (images,), (seeds,), (paper,) = (named(figure, gid) for gid in ("delta False", "delta True", "claimed"))
-    assert across(images) == pytest.approx([1.23]) and across(seeds) == pytest.approx([-0.5])
+    (images,), (seeds,), (paper,) = (named(figure, gid) for gid in ("delta False", "delta True", "claimed True"))
+    (other,) = named(figure, "claimed False")
+    assert (across(other), list(other.get_ydata())) == ([pytest.approx(-0.5)], [2])  # type: ignore[arg-type]
+    assert across(images) == pytest.approx([1.23, 0.0]) and across(seeds) == pytest.approx([-0.5])
     assert list(seeds.get_ydata()) == [1]  # type: ignore[arg-type]
-    assert across(paper)[1] == pytest.approx(1.3) and math.isnan(across(paper)[0])
+    assert (across(paper), list(paper.get_ydata())) == ([pytest.approx(1.3)], [1])  # type: ignore[arg-type]
+    assert other.get_marker() != paper.get_marker()
     assert paper.get_markerfacecolor() == "none" and len({images.get_marker(), seeds.get_marker()}) == 2
     bars = [across(line) for line in figure.axes[0].lines if line.get_linewidth() == 3.5]
-    assert [bar for bar in bars if len(bar) == 2] == [pytest.approx([1, 2]), pytest.approx([-1, 0])]
+    assert [bar for bar in bars if len(bar) == 2] == [
+        pytest.approx([1, 2]),
+        pytest.approx([-1, 1]),
+        pytest.approx([-1, 0]),
+    ]
     assert [round(value, 6) for line in figure.axes[0].lines if line.get_marker() == "|" for value in across(line)] == [
         -2,
         1,
@@ -224,7 +232,11 @@ def test_a_forest_plot_has_each_value_at_its_place(tmp_path: Path) -> None:
         "95 % interval over images only",
         "95 % interval over images and seeds (thick: images)",
     ]
-    assert "the paper's value" in words and words.index("a") < words.index("b")
+    assert (
+        "the paper's value" in words
+        and "the paper's value, not comparable" in words
+        and words.index("a") < words.index("b")
+    )
 
 
 def test_an_interval_far_longer_than_the_others_becomes_an_arrow() -> None:

@@ -42,9 +42,7 @@ def _forest(findings: Findings) -> Any:
     if rows.empty:
         return None
     claimed = {
-        found.arm_id: found.claim.delta
-        for found in findings.verdicts
-        if found.claim.measure == "top1" and found.claim.has_size and found.word != NOT_COMPARABLE
+        found.arm_id: found for found in findings.verdicts if found.claim.measure == "top1" and found.claim.has_size
     }
     return figures.forest(
         [
@@ -56,7 +54,8 @@ def _forest(findings: Findings) -> Any:
                 over_seeds=row["covers"] != IMAGES,
                 low_images=_number(row["images_low"]),
                 high_images=_number(row["images_high"]),
-                claimed=claimed.get(str(row["arm_id"])),
+                claimed=claimed[str(row["arm_id"])].claim.delta if row["arm_id"] in claimed else None,
+                like=row["arm_id"] not in claimed or claimed[str(row["arm_id"])].word != NOT_COMPARABLE,
             )
             for row in rows.to_dict("records")
         ]

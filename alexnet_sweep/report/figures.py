@@ -66,7 +66,8 @@ class Effect:
     """A row of a forest plot: an arm's error less the baseline's, with a 95 % interval; all of it fractions.
 
     The interval is over images only, or over images and seeds; `low_images` and `high_images` are then the part of it
-    that images alone make up. `claimed` is the paper's value.
+    that images alone make up. `claimed` is the paper's value, of an experiment
+    like this one or (`like` false) of another.
     """
 
     label: str
@@ -77,6 +78,7 @@ class Effect:
     low_images: Missing = None
     high_images: Missing = None
     claimed: Missing = None
+    like: bool = True
 
 
 @dataclass(frozen=True)
@@ -154,10 +156,12 @@ def forest(rows: Sequence[Effect], axis: str = HURTS) -> Figure:
         if chosen:
             model = axes.errorbar([], [], xerr=[], fmt=marker, color=colour, elinewidth=width, capsize=cap)
             legend.append((model, words))
-    if any(map(math.isfinite, claims)):
+    for like, marker, words in ((True, "D", "the paper's value"), (False, "x", "the paper's value, not comparable")):
+        chosen = [number for number, row in enumerate(rows) if row.like == like and math.isfinite(claims[number])]
         looks: dict[str, Any] = {"color": PURPLE, "markerfacecolor": "none", "markeredgewidth": 1.6, "markersize": 8}
-        (line,) = axes.plot(claims, range(len(rows)), "D", **looks, gid="claimed")
-        legend.append((line, "the paper's value"))
+        if chosen:
+            (line,) = axes.plot([claims[number] for number in chosen], chosen, marker, **looks, gid=f"claimed {like}")
+            legend.append((line, words))
     return with_legend(figure, legend)
 
 
