@@ -11,8 +11,30 @@ PACKAGE = Path(__file__).parents[1] / "alexnet_sweep"
 
 # A module may import modules of lower layers, and its neighbours only where `ALLOWED_BESIDE` says so.
 LAYERS = [
-    {"claims", "doubt", "errors", "groups", "machine", "report.document", "speed", "streams", "terminal", "wording"},
-    {"config", "files", "designs", "launching", "model.layer", "model.measure", "report.latex", "report.markdown"},
+    {
+        "claims",
+        "doubt",
+        "errors",
+        "groups",
+        "machine",
+        "report.document",
+        "speed",
+        "streams",
+        "terminal",
+        "wording",
+        "data.source",
+    },
+    {
+        "config",
+        "files",
+        "designs",
+        "launching",
+        "model.layer",
+        "model.measure",
+        "data.content",
+        "report.latex",
+        "report.markdown",
+    },
     {"checks", "plugins", "study_file"},
     {
         "identity",
@@ -27,7 +49,8 @@ LAYERS = [
         "data.synthetic",
         "data.decode",
     },
-    {"store", "study", "backend", "stopping", "optim", "model.plan", "model.order", "data.source", "mistakes"},
+    {"data.embedded", "data.hugging_face"},
+    {"store", "study", "backend", "stopping", "optim", "model.plan", "model.order", "data.opening", "mistakes"},
     {
         "data.pack",
         "report.canvas",

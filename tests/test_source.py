@@ -8,9 +8,9 @@ import yaml
 from PIL import Image
 
 from alexnet_sweep.config import DataConfig
-from alexnet_sweep.data import source, synthetic
+from alexnet_sweep.data import content, synthetic
+from alexnet_sweep.data.opening import content_id, open_source
 from alexnet_sweep.data.pack import fingerprint
-from alexnet_sweep.data.source import content_id, open_source
 from alexnet_sweep.errors import DataError
 from alexnet_sweep.groups import conf_folder
 
@@ -541,8 +541,8 @@ def test_a_hub_data_set_is_known_by_its_commit(micro):
 @pytest.fixture
 def large(photos, monkeypatch):
     """A folder that counts as large: only the ends of its files are read."""
-    monkeypatch.setattr(source, "WHOLE_BYTES", 1000)
-    monkeypatch.setattr(source, "SAMPLED_BYTES", 64)
+    monkeypatch.setattr(content, "WHOLE_BYTES", 1000)
+    monkeypatch.setattr(content, "SAMPLED_BYTES", 64)
     return photos
 
 
@@ -566,7 +566,7 @@ def test_a_large_folder_is_not_read_whole(large):
 
 
 def test_a_large_folder_counts_every_size_even_of_files_it_does_not_read(large, monkeypatch):
-    monkeypatch.setattr(source, "SAMPLED_FILES", 2)
+    monkeypatch.setattr(content, "SAMPLED_FILES", 2)
     before = content_id(folder(large))
     changed_at(large / "train" / "blue" / "03.png", 40)
     assert content_id(folder(large)) == before

@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from alexnet_sweep.config import DataConfig
-from alexnet_sweep.data.source import Source, Split, content_id, open_source
+from alexnet_sweep.data.opening import content_id, open_source
+from alexnet_sweep.data.source import Source, Split
 from alexnet_sweep.errors import DataError
 from alexnet_sweep.machine import usable_cores
 

@@ -1,0 +1,210 @@
+"""Data sets through Hugging Face `datasets`: a hub name, or a folder of Parquet, Arrow or class folders."""
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from alexnet_sweep.config import DataConfig
+from alexnet_sweep.data.decode import decode
+from alexnet_sweep.data.source import Source, Split
+from alexnet_sweep.data.splits import hold_out
+from alexnet_sweep.errors import DataError, nearest
+
+VALIDATION = ("validation", "valid", "val")
+TEST_SPLITS = (*VALIDATION, "test")  # what a null data.test_split is looked for as
+LIKELY_CLASSES = 1000  # numbered labels may reach this far in however few rows
+
+
+def from_datasets(data: DataConfig, scratch: Path) -> Source:
+    splits = _load(data, scratch)
+    where = f"data.path={data.path}" if data.path else f"data.hub={data.hub}"
+    train_name = _found(data.train_split, splits)
+    if train_name is None:
+        raise DataError(
+            f"data.train_split={data.train_split}: {where} has no such split."
+            f"{nearest(data.train_split, splits)} Have: {', '.join(splits)}"
+        )
+    wanted = (data.test_split,) if data.test_split else TEST_SPLITS
+    test_name = next((found for name in wanted if (found := _found(name, splits))), None)
+    if data.test_split is not None and test_name is None:
+        raise DataError(
+            f"data.test_split={data.test_split}: {where} has no such split."
+            f"{nearest(data.test_split, splits)} Have: {', '.join(splits)}"
+        )
+    if test_name == train_name:
+        raise DataError(
+            f"data.test_split={test_name}: {where} trains on that split; choose another, or set data.test_split=null "
+            "data.test_fraction=0.2 to take a fifth of it"
+        )
+    if test_name is not None and data.test_fraction is not None:
+        raise DataError(
+            f"data.test_fraction={data.test_fraction:g}: {where} has a split {test_name} to test on; leave it out"
+        )
+    if test_name is None and not data.test_fraction:
+        raise DataError(
+            f"data.test_split: {where} has no split among {', '.join(TEST_SPLITS)}; found "
+            f"{', '.join(splits)}. Name one, or set data.test_fraction=0.2 to take a fifth of "
+            f"{data.train_split}"
+        )
+    names, train_labels = _labels(splits[train_name], data, where)
+    if test_name is None:
+        assert data.test_fraction is not None
+        kept, aside = hold_out(train_labels, data.test_fraction, "test")
+        if not len(kept) or not len(aside):
+            raise DataError(
+                f"data.test_fraction={data.test_fraction:g}: takes {len(aside)} of {len(train_labels)} images; "
+                "allowed: a fraction that leaves images in both splits"
+            )
+        train = _split(splits[train_name], data, data.train_split, train_labels, kept)
+        test = _split(splits[train_name], data, data.train_split, train_labels, aside)
+        return Source(names, train, test)
+    test_names, test_labels = _labels(splits[test_name], data, where)
+    numbered = all(name.isdecimal() for name in names)  # a split of bare numbers may lack the last classes
+    if test_names != (names[: len(test_names)] if numbered else names):
+        raise DataError(
+            f"{where}: splits {data.train_split} and {test_name} have different classes "
+            f"({len(names)} and {len(test_names)}); both need the same class folders or names"
+        )
+    unknown = [names[label] for label in sorted({*test_labels.tolist()} - {*train_labels.tolist()})]
+    if unknown:
+        raise DataError(
+            f"{where}: splits {data.train_split} and {test_name} have different classes: {data.train_split} has no "
+            f"image of {', '.join(unknown[:5])}; both need the same class folders or names"
+        )
+    return Source(
+        names,
+        _split(splits[train_name], data, data.train_split, train_labels, None),
+        _split(splits[test_name], data, test_name, test_labels, None),
+    )
+
+
+def _found(wanted: str, splits: dict[str, Any]) -> str | None:
+    """The split of that name; `validation` has three spellings, and the loader renames the folder `val`."""
+    names = VALIDATION if wanted in VALIDATION else (wanted,)
+    return next((name for name in (wanted, *names) if name in splits), None)
+
+
+def _load(data: DataConfig, scratch: Path) -> dict[str, Any]:
+    """The data set's splits by name, images undecoded."""
+    import datasets
+    import huggingface_hub
+
+    datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(logging.CRITICAL)
+    huggingface_hub.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    # its retries are told once, in our own error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the library's own deprecations are not the user's
+            if data.path is None:
+                assert data.hub is not None
+                loaded = datasets.load_dataset(data.hub, data.hub_config, revision=data.revision)
+            elif any((Path(data.path) / name).is_file() for name in ("dataset_dict.json", "state.json")):
+                loaded = datasets.load_from_disk(data.path)
+            else:
+                loaded = datasets.load_dataset(data.path, cache_dir=str(scratch / "datasets"))
+    except Exception as error:  # the library's failures have no common base
+        where = f"data.path={data.path}" if data.path else f"data.hub={data.hub}"
+        reason = " ".join(f"{error} {error.__cause__ or ''}".split())[:300]
+        mend = "" if data.path else "; without a network, set data.path to a local copy"
+        raise DataError(f"{where}: cannot be loaded ({type(error).__name__}: {reason}){mend}") from error
+    if isinstance(loaded, datasets.DatasetDict):
+        return {str(name): split for name, split in loaded.items()}
+    return {data.train_split: loaded}
+
+
+def _labels(split: Any, data: DataConfig, where: str) -> tuple[list[str], NDArray[np.int64]]:
+    """Class names and labels of one split."""
+    import datasets
+
+    for key, column in (("image", data.image_column), ("label", data.label_column)):
+        if column not in split.column_names and split.column_names == ["image"]:
+            raise DataError(
+                f"{where}: no classes; put the images of each class into a folder of its own, two classes at least, "
+                "and none beside these folders"
+            )
+        if column not in split.column_names:
+            raise DataError(
+                f"data.{key}_column={column}: {where} has no such column."
+                f"{nearest(column, split.column_names)} Have: {', '.join(split.column_names)}"
+            )
+    values = np.asarray(split[data.label_column])
+    feature = split.features[data.label_column]
+    if values.dtype.kind == "O" and any(value is None for value in values.tolist()):
+        raise DataError(
+            f"data.label_column={data.label_column}: {where} has rows without a label; remove them from the data set"
+        )
+    if isinstance(feature, datasets.ClassLabel):
+        names = [str(name) for name in feature.names]
+    elif values.dtype.kind in "iu":
+        highest = int(values.max())
+        if highest >= max(len(values), LIKELY_CLASSES):
+            raise DataError(
+                f"data.label_column={data.label_column}: {where} has a label {highest} among {len(values)} rows; "
+                "allowed: classes numbered from 0"
+            )
+        names = [str(number) for number in range(highest + 1)]
+    elif values.dtype.kind in "UO" and all(isinstance(value, str) for value in values.tolist()):
+        names = sorted(set(values.tolist()))
+        values = np.asarray([names.index(value) for value in values.tolist()])
+    else:
+        raise DataError(
+            f"data.label_column={data.label_column}: {where} holds {feature} there; "
+            "allowed: whole numbers from 0, class labels, or strings"
+        )
+    labels = values.astype(np.int64)
+    if len(labels) == 0 or labels.min() < 0 or labels.max() >= len(names):
+        found = f"{labels.min()} to {labels.max()}" if len(labels) else "no rows"
+        raise DataError(
+            f"data.label_column={data.label_column}: {where} has labels {found}; allowed: 0 to "
+            f"{len(names) - 1}. A label of -1 marks an unlabelled split: choose another data.test_split"
+        )
+    return names, labels
+
+
+def _split(split: Any, data: DataConfig, name: str, labels: NDArray[np.int64], rows: NDArray[np.int64] | None) -> Split:
+    import datasets
+
+    chosen = np.arange(len(labels)) if rows is None else rows
+    try:
+        undecoded = split.cast_column(data.image_column, datasets.Image(decode=False))
+    except Exception as error:  # pyarrow and datasets both raise of their own here
+        raise DataError(
+            f"data.image_column={data.image_column}: split {name} holds "
+            f"{split.features[data.image_column]} there; allowed: images"
+        ) from error
+    root = Path(data.path).resolve() if data.path else None
+
+    def identify(row: int, path: str | None) -> str:
+        """Its path below the data folder where it is a file of its own, else split and row."""
+        if root is not None and path and Path(path).is_absolute() and root in Path(path).parents:
+            return Path(path).relative_to(root).as_posix()
+        return f"{name}/{row:07d}"
+
+    def read(start: int, stop: int) -> list[Image.Image]:
+        numbers = chosen[start:stop]
+        cells = undecoded[numbers.tolist()][data.image_column]
+        return [
+            decode(cell or {}, identify(int(row), cell and cell.get("path")))
+            for row, cell in zip(numbers, cells, strict=True)
+        ]
+
+    paths = _column(undecoded, data.image_column, "path")
+    kind = split.features[data.image_column]
+    if kind == datasets.Value("string") and not all(path is None or Path(path).is_file() for path in paths):
+        raise DataError(
+            f"data.image_column={data.image_column}: split {name} holds {kind} there, which name no files; "
+            "allowed: images"
+        )
+    return Split(labels[chosen], [identify(int(row), paths[row]) for row in chosen], read)
+
+
+def _column(split: Any, column: str, field: str) -> list[Any]:
+    """One field of a column of structures, without reading the others."""
+    flat = split.with_format("arrow")[:].flatten()
+    return list(flat.column(f"{column}.{field}").to_pylist())
