@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from alexnet_sweep.config import Config
 from alexnet_sweep.data.batches import Pixels, TrainingBatches
-from alexnet_sweep.data.pack import Packed, Progress, open_packed
+from alexnet_sweep.data.builders import Progress
+from alexnet_sweep.data.pack import open_packed
+from alexnet_sweep.data.packed import Packed
 from alexnet_sweep.data.splits import check_sizes, hold_out
 from alexnet_sweep.errors import ConfigError
 from alexnet_sweep.model.build import build_model

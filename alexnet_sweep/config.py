@@ -278,6 +278,8 @@ class DataConfig:
     geometry: str = choice("central_square", "warp_256")  # shorter side, then the centre; or squeezed (Caffe's 256x256)
     stored_px: int = between(4)  # images are stored as squares of this side
     crop_px: int = between(4)  # side of the training crops and of the views
+    store: str = choice("raw", "jpeg")  # how: pixels as they are, or as JPEGs, a sixth of the room at 256 px
+    skip_bad: bool = MISSING  # leave out images that cannot be read, instead of stopping
     heldout_fraction: float = between(0, 1, open_high=True)  # of train, for schedules and choices
     input_divisor: float = between(1e-6)  # inputs are (pixel - mean) / divisor; 1 as in the paper
 

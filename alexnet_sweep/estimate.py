@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alexnet_sweep.config import Config
-from alexnet_sweep.data.pack import Meta
+from alexnet_sweep.data.packed import Meta
 from alexnet_sweep.data.splits import heldout_size
 from alexnet_sweep.errors import FolderError
 from alexnet_sweep.model.plan import plan_layers

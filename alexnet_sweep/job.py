@@ -309,6 +309,7 @@ def _result(
             "train_images": len(job.trainer.batches.rows_of(last)),
             "heldout_images": len(job.heldout_in(last)),
             "test_images": len(job.parts.test),
+            "skipped_images": meta.skipped_images,
         },
         "epochs": config.trainer.epochs,
         "steps": job.trainer.batches.steps_before(config.trainer.epochs),

@@ -35,6 +35,12 @@ def started(process: int) -> float | None:
         return None
 
 
+def free_bytes(folder: Path) -> int:
+    """Room on the disk of a folder, which need not be there yet."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
+    return int(psutil.disk_usage(str(there)).free)
+
+
 def memory_bytes() -> int:
     """Of the whole machine."""
     return int(psutil.virtual_memory().total)

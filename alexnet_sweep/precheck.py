@@ -8,7 +8,8 @@ from tqdm import tqdm
 
 from alexnet_sweep.checks import check
 from alexnet_sweep.config import Config
-from alexnet_sweep.data.pack import Meta, describe, fingerprint, open_packed
+from alexnet_sweep.data.pack import describe, fingerprint, open_packed
+from alexnet_sweep.data.packed import Meta
 from alexnet_sweep.data.splits import check_sizes
 from alexnet_sweep.errors import ConfigError
 from alexnet_sweep.machine import memory_bytes

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from alexnet_sweep.augment import prepare, take_views, views_of
 from alexnet_sweep.config import EvalConfig
 from alexnet_sweep.data.batches import Pixels, fetch
+from alexnet_sweep.data.images import Images
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ Beat = Callable[[], None]
 def predict(
     net: nn.Module,
     forward: Forward,
-    images: NDArray[np.uint8],
+    images: Images,
     rows: NDArray[np.int64],
     *,
     pixels: Pixels,

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from alexnet_sweep.data.images import jpeg_of
 from alexnet_sweep.report.document import Document
 from alexnet_sweep.report.flips import Answer, ArmFlips, ClassFlips, Limits, arm_flips
 from alexnet_sweep.report.html import to_html
@@ -83,6 +84,18 @@ def make_store(runs: Path, names: list[str], images: list[str], px: int = 8) -> 
     np.save(folder / "test.images.npy", pixels)
     (folder / "test.ids.txt").write_text("".join(f"{image}\n" for image in images))
     (folder / "meta.json").write_text(json.dumps({"class_names": names}))
+
+
+def test_pictures_of_a_store_of_jpegs_are_shown_too(tmp_path: Path) -> None:
+    done = make_study(tmp_path)
+    store = tmp_path / "_data" / "print"
+    pixels = np.load(store / "test.images.npy")
+    (store / "test.images.npy").unlink()
+    coded = [jpeg_of(image) for image in pixels]
+    (store / "test.images.jpeg").write_bytes(b"".join(coded))
+    np.save(store / "test.ends.npy", np.cumsum([len(jpeg) for jpeg in coded]))
+    flips = [flip for arm in arm_flips(tmp_path, LABELLED, "base", done) for flip in arm.flips]
+    assert flips and all(flip.picture.startswith("data:image/") for flip in flips)
 
 
 def make_study(runs: Path, names: list[str] = NAMES, images: str = "abcd") -> list[Done]:

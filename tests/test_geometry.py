@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_sweep.data.pack import describe, fingerprint, open_packed, square
+from alexnet_sweep.data.decode import square
+from alexnet_sweep.data.pack import describe, fingerprint, open_packed
 from alexnet_sweep.identity import run_id
 from conftest import Compose
 

@@ -1,15 +1,25 @@
+import errno
 import json
 import shutil
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pytest
 import yaml
+from loguru import logger
 from PIL import Image
 
 from alexnet_sweep.config import DataConfig
-from alexnet_sweep.data import pack
-from alexnet_sweep.data.pack import describe, fingerprint, open_packed, square
+from alexnet_sweep.data import building, pack
+from alexnet_sweep.data.decode import square
+from alexnet_sweep.data.images import KINDS
+from alexnet_sweep.data.pack import describe, fingerprint, open_packed
 from alexnet_sweep.errors import DataError
 from alexnet_sweep.groups import conf_folder
 
@@ -20,6 +30,7 @@ def folder(path, **keys):
     """The data config of a folder: `conf/data/folder.yaml` with these keys, small."""
     values = yaml.safe_load((conf_folder() / "data" / "folder.yaml").read_text())
     small = {"stored_px": 16, "crop_px": 12, "heldout_fraction": 0.1, "input_divisor": 1.0}
+    small |= {"store": "raw", "skip_bad": False}
     return DataConfig(**values | small | keys | {"path": str(path)})
 
 
@@ -125,7 +136,7 @@ def test_labels_are_those_of_the_class_folders(photos, store):
 
 def test_a_chunk_boundary_moves_no_image(photos, tmp_path, monkeypatch):
     whole = open_packed(folder(photos), tmp_path / "whole")
-    monkeypatch.setattr(pack, "CHUNK", 5)
+    monkeypatch.setattr(building, "CHUNK_IMAGES", 5)
     pieces = open_packed(folder(photos), tmp_path / "pieces")
     assert np.array_equal(whole.images["train"], pieces.images["train"])
     assert np.array_equal(whole.mean, pieces.mean)
@@ -234,25 +245,297 @@ def test_a_build_that_fails_leaves_nothing_behind(small, store):
     assert not store.exists()
 
 
-def test_an_interrupted_build_leaves_nothing_behind(small, store):
-    def interrupt(done, total):
-        raise KeyboardInterrupt
+class Count:
+    """Counts the images that are decoded."""
+
+    def __init__(self, monkeypatch):
+        self.images = 0
+        plain = building.decode
+
+        def counting(*given):
+            self.images += 1
+            return plain(*given)
+
+        monkeypatch.setattr(building, "decode", counting)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("stop_at", [5, 20, 36, 40, 54])
+def test_a_build_that_was_stopped_goes_on_to_the_same_bytes(photos, tmp_path, monkeypatch, kind, stop_at):
+    monkeypatch.setattr(building, "CHUNK_IMAGES", 5)
+    monkeypatch.setattr(building, "SAVE_SECONDS", 0.0)
+    data, quiet, stopped = folder(photos, store=kind), tmp_path / "quiet", tmp_path / "stopped"
+    open_packed(data, quiet)
+
+    def stop(done, total):
+        if done >= stop_at:
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        open_packed(folder(small), store, interrupt)
+        open_packed(data, stopped, stop)
+    count, told = Count(monkeypatch), []
+    open_packed(data, stopped, lambda done, total: told.append(done))
+    assert contents(stopped) == contents(quiet)
+    assert count.images <= 54 - stop_at + 5
+    assert all(done > stop_at for done in told)
+
+
+def test_what_was_written_after_the_last_record_is_cut_off(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(building, "CHUNK_IMAGES", 5)
+    data, quiet, stopped = folder(photos, store="jpeg"), tmp_path / "quiet", tmp_path / "stopped"
+    open_packed(data, quiet)
+
+    def stop(done, total):
+        monkeypatch.setattr(building, "SAVE_SECONDS", 0.0 if done == 10 else 3600.0)
+        if done > 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        open_packed(data, stopped, stop)
+    with (building.part_of(stopped / fingerprint(data)) / "train.images.jpeg").open("ab") as stream:
+        stream.write(b"half an image")
+    open_packed(data, stopped)
+    assert contents(stopped) == contents(quiet)
+
+
+@pytest.mark.parametrize("damage", ["cut", "format", "fingerprint", "gone", "images"])
+def test_a_record_that_cannot_be_trusted_starts_the_build_again(photos, tmp_path, monkeypatch, damage):
+    monkeypatch.setattr(building, "CHUNK_IMAGES", 5)
+    monkeypatch.setattr(building, "SAVE_SECONDS", 0.0)
+    data, quiet, stopped = folder(photos), tmp_path / "quiet", tmp_path / "stopped"
+    open_packed(data, quiet)
+
+    def stop(done, total):
+        if done > 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        open_packed(data, stopped, stop)
+    path = building.part_of(stopped / fingerprint(data)) / "state.npz"
+    if damage == "gone":
+        path.unlink()
+    elif damage == "cut":
+        path.write_bytes(path.read_bytes()[:-100])
+    elif damage == "images":
+        path.with_name("train.images.npy").write_bytes(b"")
+    else:
+        with np.load(path) as saved:
+            values = dict(saved)
+        told = json.loads(str(values["told"]))
+        np.savez(path, **values | {"told": np.array(json.dumps(told | {damage: "other"}))})
+    count = Count(monkeypatch)
+    open_packed(data, stopped)
+    assert count.images == 54
+    assert contents(stopped) == contents(quiet)
+
+
+PACKS = """
+import json, sys
+from pathlib import Path
+from alexnet_sweep.config import DataConfig
+from alexnet_sweep.data import building
+from alexnet_sweep.data.pack import open_packed
+building.CHUNK_IMAGES, building.SAVE_SECONDS = 2, 0.0
+open_packed(DataConfig(**json.loads(sys.argv[1])), Path(sys.argv[2]), lambda done, total: print(done, flush=True))
+"""
+
+
+def packing(data, store):
+    command = [sys.executable, "-c", PACKS, json.dumps(vars(data)), str(store)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def test_a_build_that_is_killed_goes_on_to_the_same_bytes(photos, tmp_path):
+    data, quiet, killed = folder(photos), tmp_path / "quiet", tmp_path / "killed"
+    open_packed(data, quiet)
+    with packing(data, killed) as process:
+        assert process.stdout is not None
+        while int(process.stdout.readline()) < 20:
+            pass
+        process.kill()
+        process.stdout.read()
+    assert not (killed / fingerprint(data)).exists()
+    with packing(data, killed) as process:
+        told, _ = process.communicate(timeout=120)
+    first, *_, last = map(int, told.split())
+    assert process.returncode == 0
+    assert 20 <= first < last == 54
+    assert contents(killed) == contents(quiet)
+
+
+# --- JPEGs ---
+
+
+def test_a_store_of_jpegs_reads_as_rows_of_pixels_near_the_raw_ones(photos, tmp_path):
+    raw = open_packed(folder(photos), tmp_path)
+    coded = open_packed(folder(photos, store="jpeg"), tmp_path)
+    assert coded.meta.store == "jpeg" and coded.meta.counts == raw.meta.counts
+    assert coded.images["train"].shape == raw.images["train"].shape
+    rows = np.array([30, 2, 17, 2, 35, 0, 1, 5, 9, 11])
+    found = coded.images["train"][rows]
+    assert found.dtype == np.uint8 and found.shape == (10, 3, 16, 16)
+    assert np.abs(found.astype(int) - raw.images["train"][rows]).mean() < 12
+    assert np.array_equal(found[1], coded.images["train"][2]) and np.array_equal(found[1], found[3])
+    assert np.array_equal(coded.images["test"][:], coded.images["test"][np.arange(18)])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_mean_and_colours_are_those_of_what_is_trained_on(photos, store, kind):
+    packed = open_packed(folder(photos, store=kind), store)
+    pixels = np.asarray(packed.images["train"][:])
+    assert np.allclose(packed.mean, pixels.mean(0), rtol=0, atol=1e-9)
+    eigenvalues = np.linalg.eigvalsh(np.cov(pixels.transpose(1, 0, 2, 3).reshape(3, -1).astype(float), bias=True))
+    assert np.allclose(packed.eigenvalues, eigenvalues[::-1], rtol=1e-9)
+
+
+def test_how_images_are_stored_is_part_of_the_fingerprint(photos):
+    assert fingerprint(folder(photos)) != fingerprint(folder(photos, store="jpeg"))
+
+
+def test_a_jpeg_that_is_damaged_is_named(photos, store):
+    data = folder(photos, store="jpeg")
+    open_packed(data, store)
+    file = store / fingerprint(data) / "train.images.jpeg"
+    content = bytearray(file.read_bytes())
+    content[-200:] = bytes(200)
+    file.write_bytes(content)
+    images = open_packed(data, store).images["train"]
+    with pytest.raises(DataError, match=r"train\.images\.jpeg: image 35 is damaged .*delete its folder"):
+        images[np.array([0, 35])]
+
+
+@pytest.mark.parametrize("name", ["train.images.jpeg", "train.ends.npy"])
+def test_a_truncated_store_of_jpegs_is_refused(photos, store, name):
+    data = folder(photos, store="jpeg")
+    open_packed(data, store)
+    file = store / fingerprint(data) / name
+    file.write_bytes(file.read_bytes()[:-8])
+    with pytest.raises(DataError, match=r"damaged packed store .*delete the folder"):
+        open_packed(data, store)
+
+
+# --- images that cannot be read ---
+
+
+@pytest.fixture
+def spoilt(photos):
+    """Photographs of which three cannot be read."""
+    for name in ("train/blue/00.png", "train/red/11.png", "val/green/03.png"):
+        (photos / name).write_bytes(b"no image")
+    return photos
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_with_skip_bad_they_are_left_out_and_counted(spoilt, store, monkeypatch, kind):
+    monkeypatch.setattr(building, "CHUNK_IMAGES", 5)
+    packed = open_packed(folder(spoilt, skip_bad=True, store=kind), store)
+    assert packed.meta.skipped == {"train": ["train/blue/00.png", "train/red/11.png"], "test": ["val/green/03.png"]}
+    assert packed.meta.skipped_images == 3
+    assert packed.meta.counts == {"train": 34, "test": 17}
+    for split in ("train", "test"):
+        for number, image_id in enumerate(packed.ids[split]):
+            assert packed.meta.class_names[packed.labels[split][number]] == image_id.split("/")[1]
+            with Image.open(spoilt / image_id) as image:
+                pixels = square(image.convert("RGB"), 16).astype(int)
+            assert np.abs(packed.images[split][number] - pixels).max() <= (0 if kind == "raw" else 120)
+
+
+def test_without_it_the_first_one_stops_the_build(spoilt, store):
+    with pytest.raises(DataError, match=r"^image train/blue/00\.png: cannot be read .*data\.skip_bad=true"):
+        open_packed(folder(spoilt), store)
+
+
+def test_a_split_of_which_nothing_is_left_is_refused(small, store):
+    for label in ("blue", "red"):
+        (small / "val" / label / "0.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match="no image of test can be read"):
+        open_packed(folder(small, skip_bad=True), store)
     assert not store.exists()
 
 
-def test_two_builders_racing_end_with_one_store(small, store):
+def test_a_store_without_bad_images_is_another_one(photos):
+    assert fingerprint(folder(photos)) != fingerprint(folder(photos, skip_bad=True))
+
+
+# --- room ---
+
+
+def test_a_store_that_does_not_fit_the_disk_is_refused_before_it_is_built(photos, store, monkeypatch):
+    monkeypatch.setattr(building, "free_bytes", lambda path: 200_000)
+    with pytest.raises(DataError, match=r"choose data\.store=jpeg \(about"):
+        open_packed(folder(photos, stored_px=64), store)
+    monkeypatch.setattr(building, "free_bytes", lambda path: 30_000)
+    with pytest.raises(DataError, match=r"^data\.store=raw: 54 images of 16 px need .* are free; choose a smaller"):
+        open_packed(folder(photos), store)
+    assert not store.exists()
+
+
+def test_a_disk_that_fills_up_is_told_of_and_the_build_goes_on_later(photos, tmp_path, monkeypatch):
+    data, quiet, full = folder(photos), tmp_path / "quiet", tmp_path / "full"
+    open_packed(data, quiet)
+    with monkeypatch.context() as patched:
+
+        def add(*_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        patched.setattr(building.Writer, "add", add)
+        with pytest.raises(DataError, match=r"the disk is full; .*paths\.store"):
+            open_packed(data, full)
+    open_packed(data, full)
+    assert contents(full) == contents(quiet)
+
+
+def test_two_builders_at_once_build_once(photos, tmp_path, monkeypatch):
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    open_packed(folder(photos), alone)
+    packings, decoded = [], building._pack
+    monkeypatch.setattr(building, "_pack", lambda *given: packings.append(decoded(*given)))
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: open_packed(folder(photos), together), range(2))
+    assert len(packings) == 1
+    assert first.meta == second.meta
+    assert contents(together) == contents(alone)
+
+
+def test_a_builder_that_waits_says_so_and_tells_how_far_the_other_one_is(small, store):
     data = folder(small)
+    heard, told, waiting = [], [], threading.Event()
+    handler = logger.add(lambda message: (heard.append(message), waiting.set()), format="{message}")
 
-    def overtake(done, total):
-        if done == total:  # another builder finishes just before this one
-            open_packed(data, store)
+    def slowly(done, total):
+        if done == total:
+            assert waiting.wait(60)
 
-    packed = open_packed(data, store, overtake)
-    assert packed.meta.counts == {"train": 2, "test": 2}
+    def follow(done, total):
+        told.append((done, total))
+
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            one = pool.submit(open_packed, data, store, slowly)
+            while not (building.part_of(store / fingerprint(data)) / "builder.json").is_file():
+                assert not one.done()
+            other = pool.submit(open_packed, data, store, follow)
+            assert one.result().meta == other.result().meta
+    finally:
+        logger.remove(handler)
+    assert "being packed by" in heard[0] and "waiting" in heard[0]
+    assert {total for _, total in told} == {4}
     assert [path.name for path in store.iterdir()] == [fingerprint(data)]
+
+
+def test_a_builder_on_a_machine_that_is_gone_is_overtaken(small, store):
+    data = folder(small)
+    part = building.part_of(store / fingerprint(data))
+    part.mkdir(parents=True)
+    told = {"who": "elsewhere process 1", "host": "elsewhere", "heartbeat": time.time() - 1e6, "done": 0, "total": 4}
+    (part / "builder.json").write_text(json.dumps(told))
+    with filelock.FileLock(store / f".{fingerprint(data)}.lock"):  # which the file server has kept
+        assert open_packed(data, store).meta.counts == {"train": 2, "test": 2}
+
+
+def contents(store):
+    """Every file of a store, by its name."""
+    return {path.relative_to(store).as_posix(): path.read_bytes() for path in store.rglob("*") if path.is_file()}
 
 
 def test_describing_writes_no_store(small, store):
@@ -323,7 +606,7 @@ def test_a_description_of_other_counts_is_refused(small, built):
 def test_another_format_is_refused(small, built):
     meta = json.loads((built / "meta.json").read_text())
     (built / "meta.json").write_text(json.dumps(meta | {"format": 99}))
-    assert "not of format 1" in refused(small, built)
+    assert "not of format 2" in refused(small, built)
 
 
 @pytest.mark.parametrize("text", ["", '{"format": 1', '{"format": 1}', "{}", "[]", "null"], ids=repr)

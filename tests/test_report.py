@@ -149,6 +149,16 @@ def test_a_report_has_provenance_in_a_fence(tmp_path: Path) -> None:
     assert "in 4 finished runs, median 2.0 s a run" in fence
 
 
+def test_images_left_out_of_the_data_are_told_of(tmp_path: Path) -> None:
+    text = report_of(tmp_path, dict(RANKS))
+    assert "Left out" not in text
+    for path in (tmp_path / "runs").glob("*/result.json"):
+        result = json.loads(path.read_text())
+        path.write_text(json.dumps(result | {"data": result["data"] | {"skipped_images": 3}}))
+    text = write_report("hand", tmp_path / "runs", tmp_path / "reports").text
+    assert text.count("Left out") == 1 and "3 images of" in text and "data.skip_bad=true" in text
+
+
 def test_missing_runs_are_shown_and_counted(tmp_path: Path) -> None:
     text = report_of(tmp_path, dict(RANKS) | {("off", 1): None})
     assert "3 of 4 runs done (1 missing)" in text

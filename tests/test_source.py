@@ -9,6 +9,7 @@ from PIL import Image
 
 from alexnet_sweep.config import DataConfig
 from alexnet_sweep.data import content, synthetic
+from alexnet_sweep.data.decode import decoded
 from alexnet_sweep.data.opening import content_id, open_source
 from alexnet_sweep.data.pack import fingerprint
 from alexnet_sweep.errors import DataError
@@ -19,6 +20,7 @@ def folder(path, **keys):
     """The data config of a folder: `conf/data/folder.yaml` with these keys, small."""
     values = yaml.safe_load((conf_folder() / "data" / "folder.yaml").read_text())
     small = {"stored_px": 16, "crop_px": 12, "heldout_fraction": 0.1, "input_divisor": 1.0}
+    small |= {"store": "raw", "skip_bad": False}
     return DataConfig(**values | small | keys | {"path": str(path)})
 
 
@@ -86,7 +88,7 @@ def test_digits_have_unique_ids(micro, opened):
 
 
 def test_digits_are_read_as_rgb(micro, opened):
-    images = opened(micro().data).test.read(358, 360)
+    images = decoded(opened(micro().data).test, 358, 360)
     assert [(image.mode, image.size) for image in images] == [("RGB", (8, 8))] * 2
 
 
@@ -98,7 +100,7 @@ def test_drawn_pictures_have_unique_ids_and_are_read_in_their_order(micro, opene
     assert (len(drawn.train.labels), len(drawn.test.labels)) == (1600, 2000)
     assert len({*drawn.train.ids, *drawn.test.ids}) == 3600
     pixels = synthetic.draw("test").pixels
-    read = drawn.test.read(1998, 2000)
+    read = decoded(drawn.test, 1998, 2000)
     assert all(np.array_equal(np.asarray(image), pixels[1998 + row]) for row, image in enumerate(read))
 
 
@@ -128,7 +130,7 @@ def test_ids_do_not_hang_on_how_the_path_is_written(photos, opened, monkeypatch)
 
 def test_images_are_read_in_the_order_of_their_ids(photos, opened):
     train = opened(folder(photos)).train
-    for image_id, image in zip(train.ids[10:14], train.read(10, 14), strict=True):
+    for image_id, image in zip(train.ids[10:14], decoded(train, 10, 14), strict=True):
         assert np.array_equal(np.asarray(image), np.asarray(Image.open(photos / image_id)))
 
 
@@ -142,7 +144,7 @@ def test_a_folder_without_a_split_gives_a_fraction_to_the_test(photos, opened):
 
 def test_a_test_fraction_reads_the_images_its_ids_name(photos, opened):
     test = opened(folder(photos / "train", test_fraction=0.25)).test
-    for image_id, image in zip(test.ids, test.read(0, 9), strict=True):
+    for image_id, image in zip(test.ids, decoded(test, 0, 9), strict=True):
         assert np.array_equal(np.asarray(image), np.asarray(Image.open(photos / "train" / image_id)))
 
 
@@ -156,7 +158,7 @@ def test_parquet_with_class_labels_in_columns_of_other_names(micro, tmp_path, op
     assert found.class_names == ["cat", "dog"]
     assert (list(found.train.labels), list(found.test.labels)) == ([1, 0, 1], [1])
     assert found.train.ids == ["train/0000000", "train/0000001", "train/0000002"]
-    assert found.train.read(1, 2)[0].getpixel((0, 0)) == (10, 0, 0)
+    assert decoded(found.train, 1, 2)[0].getpixel((0, 0)) == (10, 0, 0)
 
 
 def test_parquet_with_string_labels_sorts_their_names(tmp_path, opened):
@@ -198,7 +200,7 @@ def test_arrow_of_one_dataset_saved_to_disk_is_the_training_split(tmp_path, open
 
 
 def read_odd(found):
-    return found.train.read(0, 1)[0]
+    return decoded(found.train, 0, 1)[0]
 
 
 @pytest.mark.parametrize(
@@ -280,7 +282,7 @@ def test_a_row_without_an_image_is_an_error_with_its_row(tmp_path, opened):
     rows = table([0, 1], datasets.ClassLabel(names=["cat", "dog"]), images=[plain_image(), None])
     found = opened(folder(parquet(tmp_path / "gaps", train=rows, test=rows.select([0]))))
     with pytest.raises(DataError, match=r"^image train/0000001: .*empty"):
-        found.train.read(0, 2)
+        decoded(found.train, 0, 2)
 
 
 # --- refusals ---

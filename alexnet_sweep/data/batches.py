@@ -22,7 +22,8 @@ from alexnet_sweep.augment import (
     prepare,
 )
 from alexnet_sweep.config import AugConfig
-from alexnet_sweep.data.pack import Packed
+from alexnet_sweep.data.images import Images
+from alexnet_sweep.data.packed import Packed
 from alexnet_sweep.errors import ConfigError
 from alexnet_sweep.plugins import load
 from alexnet_sweep.streams import stream, stream_seed
@@ -55,7 +56,7 @@ class Pixels:
         )
 
 
-def fetch(images: NDArray[np.uint8], rows: NDArray[np.int64], device: torch.device) -> Tensor:
+def fetch(images: Images, rows: NDArray[np.int64], device: torch.device) -> Tensor:
     """Stored images of the given rows as a uint8 tensor on the device; rows need not be sorted."""
     batch = torch.from_numpy(images[rows])
     if device.type == "cuda":
@@ -72,7 +73,7 @@ class TrainingBatches:
 
     def __init__(
         self,
-        images: NDArray[np.uint8],
+        images: Images,
         labels: NDArray[np.int64],
         rows_of: Callable[[int], NDArray[np.int64]],
         *,

@@ -1,31 +1,85 @@
-"""One stored image → upright RGB pixels, whatever its mode."""
+"""One image file → upright RGB pixels, whatever its mode, and the square that is stored of them."""
 
 import io
-from typing import Any
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from alexnet_sweep.data.source import Encoded, Split
 from alexnet_sweep.errors import DataError
 
 
-def decode(cell: dict[str, Any], image_id: str) -> Image.Image:
-    """An image as RGB, upright as its EXIF orientation says; `cell` holds its `bytes` or its `path`.
+class BadImage(DataError):
+    """An image that cannot be read."""
+
+
+def decode(content: bytes | str | Path | None, image_id: str, side: int | None = None) -> Image.Image:
+    """An image as RGB, upright as its EXIF orientation says.
+
+    With `side`, a JPEG may come at a half, a quarter or an eighth of its size, as long as both sides keep `side`
+    pixels: the coder averages over areas for much less than decoding all of them.
 
     Raises:
-        DataError: naming the image, where it is empty or cannot be read.
+        BadImage: naming the image, where it is empty, cannot be read, or is too large to be one.
     """
-    place = cell["bytes"] if cell.get("bytes") is not None else cell.get("path")
-    if place is None:
-        raise DataError(f"image {image_id}: the row is empty; remove it from the data set")
+    if content is None:
+        raise BadImage(f"image {image_id}: the row is empty; remove it from the data set, or set data.skip_bad=true")
     try:
-        with Image.open(io.BytesIO(place) if isinstance(place, bytes) else place) as image:
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I;16"):  # Pillow would clip it at 255
-                upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-            elif "transparency" in upright.info:  # Pillow warns of a palette that goes straight to RGB
-                upright = upright.convert("RGBA")
-            return upright.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # SyntaxError: a broken PNG
+        with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as image:
+            if side is not None:
+                image.draft(None, (side, side))
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)
+            return _rgb(image)
+    except (
+        OSError,
+        SyntaxError,  # a broken PNG
+        ValueError,
+        Image.DecompressionBombError,
+    ) as error:
         reason = " ".join(str(error).split())
-        raise DataError(f"image {image_id}: cannot be read ({reason}); mend or remove it") from error
+        raise BadImage(
+            f"image {image_id}: cannot be read ({reason}); mend or remove it, or set data.skip_bad=true"
+        ) from error
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode == "F":
+        raise ValueError("its pixels are fractions of no known range")
+    if image.mode.startswith("I"):  # 16 bits, which Pillow would clip at 255
+        high = np.clip(np.asarray(image), 0, 65535) >> 8
+        image = Image.fromarray(high.astype(np.uint8))
+    elif "transparency" in image.info:  # Pillow warns of a palette that goes straight to RGB
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def square(image: Image.Image, side: int, geometry: str = "central_square") -> NDArray[np.uint8]:
+    """Shorter side to `side`, then the central square (paper §2): uint8 (3, side, side).
+
+    Shrinking averages over areas; enlarging is cubic, as in the authors' later data tool. `warp_256` squeezes the whole
+    image into the square instead, as the scripts around Caffe did (to 256 px).
+    """
+    width, height = image.size
+    if geometry == "warp_256":
+        shrinks = width * height > side**2
+        image = image.resize((side, side), Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC)
+    elif min(width, height) != side:
+        scale = side / min(width, height)
+        size = (max(side, round(width * scale)), max(side, round(height * scale)))
+        image = image.resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    pixels = np.asarray(image.crop((left, top, left + side, top + side)))
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def decoded(split: Split, start: int, stop: int, side: int | None = None) -> list[Image.Image]:
+    """Images of a split as RGB; see `decode`."""
+    return [
+        decode(image.content, split.ids[start + place], side) if isinstance(image, Encoded) else image
+        for place, image in enumerate(split.read(start, stop))
+    ]

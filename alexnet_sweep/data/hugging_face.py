@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from alexnet_sweep.config import DataConfig
-from alexnet_sweep.data.decode import decode
-from alexnet_sweep.data.source import Source, Split
+from alexnet_sweep.data.source import Encoded, Source, Split
 from alexnet_sweep.data.splits import hold_out
 from alexnet_sweep.errors import DataError, nearest
 
@@ -186,13 +184,9 @@ def _split(split: Any, data: DataConfig, name: str, labels: NDArray[np.int64], r
             return Path(path).relative_to(root).as_posix()
         return f"{name}/{row:07d}"
 
-    def read(start: int, stop: int) -> list[Image.Image]:
-        numbers = chosen[start:stop]
-        cells = undecoded[numbers.tolist()][data.image_column]
-        return [
-            decode(cell or {}, identify(int(row), cell and cell.get("path")))
-            for row, cell in zip(numbers, cells, strict=True)
-        ]
+    def read(start: int, stop: int) -> list[Encoded]:
+        cells = (cell or {} for cell in undecoded[chosen[start:stop].tolist()][data.image_column])
+        return [Encoded(cell["bytes"] if cell.get("bytes") is not None else cell.get("path")) for cell in cells]
 
     paths = _column(undecoded, data.image_column, "path")
     kind = split.features[data.image_column]

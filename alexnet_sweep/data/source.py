@@ -1,9 +1,9 @@
-"""What a data source is: a list of class names and two splits, whose images are decoded when they are read.
+"""What a data source is: a list of class names and two splits, whose images are decoded when they are packed.
 
 Nothing here imports torch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,12 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Read = Callable[[int, int], list[Image.Image]]
+
+@dataclass(frozen=True)
+class Encoded:
+    """An image file still to be decoded: its content, or where it lies; None for a row without one."""
+
+    content: bytes | str | Path | None
+
+
+Read = Callable[[int, int], Sequence[Image.Image | Encoded]]
 
 
 @dataclass(frozen=True)
 class Split:
-    """One part of a data set; `read(start, stop)` decodes its images as RGB."""
+    """One part of a data set; `read(start, stop)` gives its images, as files or decoded as RGB."""
 
     labels: NDArray[np.int64]
     ids: list[str]

@@ -20,6 +20,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image
 
+from alexnet_sweep.data.images import Images, open_images
+from alexnet_sweep.data.packed import read_ids
 from alexnet_sweep.errors import FolderError
 from alexnet_sweep.store import RunFolder
 
@@ -287,7 +289,7 @@ class _Packed:
 
     names: tuple[str, ...] = ()
     rows: dict[str, int] | None = None
-    images: NDArray[np.uint8] | None = None
+    images: Images | None = None
     lacking: str = ""
 
     @classmethod
@@ -299,11 +301,10 @@ class _Packed:
             mark = str((result or {}).get("data", {}).get("fingerprint", ""))
             folder = runs / "_data" / mark
             names = json.loads((folder / "meta.json").read_text(encoding="utf-8"))["class_names"]
-            ids = (folder / "test.ids.txt").read_text(encoding="utf-8").split("\n")[:-1]
-            images = np.load(folder / "test.images.npy", mmap_mode="r")
-            if images.ndim != 4 or images.dtype != np.uint8 or images.shape[1] != 3 or len(images) != len(ids):
+            ids, images = read_ids(folder, "test"), open_images(folder, "test")
+            if len(images) != len(ids):
                 raise ValueError("damaged")
-        except (OSError, ValueError, KeyError, TypeError, FolderError):
+        except (OSError, EOFError, SyntaxError, ValueError, KeyError, TypeError, FolderError):
             return cls(lacking=f"No pictures and no names of classes: the packed images ({mark}) are not there.")
         return cls(tuple(map(str, names)), {image: row for row, image in enumerate(ids)}, images)
 

@@ -109,6 +109,11 @@ def _notices(findings: Findings) -> list[Block]:
                 "study was last started with.",
             )
         )
+    skipped = sorted({(_data(record, "name"), _data(record, "skipped_images")) for record in evidence.done})
+    for name, images in skipped:
+        if images not in ("", "0"):
+            told = f"{counted(int(images), 'image')} of {name} could not be read, in training and test together"
+            blocks.append(Notice("Left out", f"{told}; data.skip_bad=true left them out of both."))
     failed = [record for record in evidence.records if record.failure]
     if failed:
         told = "; ".join(
@@ -117,6 +122,11 @@ def _notices(findings: Findings) -> list[Block]:
         more = f"; and {len(failed) - 5} more" if len(failed) > 5 else ""
         blocks.append(Notice("Failed or unreadable", f"{told}{more}."))
     return blocks
+
+
+def _data(record: RunRecord, key: str) -> str:
+    """A figure of a run's data; none where an older version has not recorded it."""
+    return str((record.result or {}).get("data", {}).get(key, ""))
 
 
 def _compared(findings: Findings) -> set[str]:
