@@ -265,7 +265,8 @@ class DataConfig:
 
     custom: Custom = None  # called with nothing; gives content_id() and open(scratch), see data.source.CustomData
     name: str = MISSING
-    source: str = choice("digits", "synthetic", "datasets", "custom")
+    # `synsets` (ImageNet's), `idx` and `cifar10` are original layouts of data.path; all else is read by `datasets`.
+    source: str = choice("digits", "synthetic", "datasets", "synsets", "idx", "cifar10", "custom")
     path: str | None = MISSING  # local folder; when null, the hub name
     hub: str | None = MISSING
     hub_config: str | None = MISSING

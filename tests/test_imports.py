@@ -37,7 +37,7 @@ LAYERS = [
         "report.latex",
         "report.markdown",
     },
-    {"checks", "plugins", "study_file", "data.images"},
+    {"checks", "plugins", "study_file", "data.images", "data.split_names"},
     {
         "identity",
         "metrics",
@@ -50,7 +50,7 @@ LAYERS = [
         "data.splits",
         "data.synthetic",
     },
-    {"data.embedded", "data.hugging_face", "data.packed"},
+    {"data.cifar_python", "data.embedded", "data.hugging_face", "data.idx", "data.packed", "data.synsets"},
     {
         "store",
         "study",

@@ -213,6 +213,10 @@ def test_the_data_options_open_different_data(micro: Compose, photos: Path, tmp_
     folder = describe(micro("data=folder", f"data.path={photos}").data, tmp_path)
     assert len({digits.fingerprint, drawn.fingerprint, folder.fingerprint}) == 3
     assert drawn.class_names[4:6] == ["red 10", "blue 2"] and drawn.counts == {"train": 1600, "test": 2000}
+    originals = {
+        name: micro(f"data={name}").data for name in ("imagenet", "imagenet2010", "imagenette", "tiny_imagenet")
+    }
+    assert len({(data.hub, data.test_split, data.stored_px) for data in originals.values()}) == 4
     assert folder.class_names == ["blue", "green", "red"] and folder.stored_px == 256
 
 

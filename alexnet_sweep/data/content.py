@@ -14,7 +14,12 @@ SAMPLED_FILES = 256
 SAMPLED_BYTES = 64 << 10
 
 
-def files_below(path: str) -> list[Path]:
+def files_below(path: str, suffixes: frozenset[str] | None = IMAGE_SUFFIXES) -> list[Path]:
+    """All files below a folder, sorted; with `suffixes`, one of them at least must end so.
+
+    Raises:
+        DataError: where there is no such folder, or no such file in it.
+    """
     folder = Path(path)
     if not folder.is_dir():
         around = folder.parent
@@ -23,23 +28,19 @@ def files_below(path: str) -> list[Path]:
             f"data.path={path}: no such folder.{nearest(folder.name, names)} Give a folder of Parquet or "
             "Arrow files, or of one folder of images a class"
         )
-    if any(character in path for character in "*?[]"):
-        raise DataError(
-            f"data.path={path}: *, ?, [ and ] are taken for patterns by the loader; rename or link the folder"
-        )
     # All of them: labels and class names may lie in files beside the images.
     files = sorted(
         Path(place) / name for place, _, names in os.walk(folder) for name in names if not name.startswith(".")
     )
-    if not any(file.suffix.lower() in IMAGE_SUFFIXES for file in files):
+    if suffixes is not None and not any(file.suffix.lower() in suffixes for file in files):
         raise DataError(
-            f"data.path={path}: holds no images; found {_what_is_in(folder)}; "
-            f"allowed: {', '.join(sorted(IMAGE_SUFFIXES))} files, in one folder a class under train/ and val/"
+            f"data.path={path}: holds no images; found {what_is_in(folder)}; "
+            f"allowed: {', '.join(sorted(suffixes))} files, in one folder a class under train/ and val/"
         )
     return files
 
 
-def _what_is_in(folder: Path) -> str:
+def what_is_in(folder: Path) -> str:
     names = sorted(item.name for item in folder.iterdir())
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "") or "nothing"
 

@@ -10,45 +10,17 @@ from numpy.typing import NDArray
 
 from alexnet_sweep.config import DataConfig
 from alexnet_sweep.data.source import Encoded, Source, Split
+from alexnet_sweep.data.split_names import train_and_test
 from alexnet_sweep.data.splits import hold_out
 from alexnet_sweep.errors import DataError, nearest
 
-VALIDATION = ("validation", "valid", "val")
-TEST_SPLITS = (*VALIDATION, "test")  # what a null data.test_split is looked for as
 LIKELY_CLASSES = 1000  # numbered labels may reach this far in however few rows
 
 
 def from_datasets(data: DataConfig, scratch: Path) -> Source:
     splits = _load(data, scratch)
     where = f"data.path={data.path}" if data.path else f"data.hub={data.hub}"
-    train_name = _found(data.train_split, splits)
-    if train_name is None:
-        raise DataError(
-            f"data.train_split={data.train_split}: {where} has no such split."
-            f"{nearest(data.train_split, splits)} Have: {', '.join(splits)}"
-        )
-    wanted = (data.test_split,) if data.test_split else TEST_SPLITS
-    test_name = next((found for name in wanted if (found := _found(name, splits))), None)
-    if data.test_split is not None and test_name is None:
-        raise DataError(
-            f"data.test_split={data.test_split}: {where} has no such split."
-            f"{nearest(data.test_split, splits)} Have: {', '.join(splits)}"
-        )
-    if test_name == train_name:
-        raise DataError(
-            f"data.test_split={test_name}: {where} trains on that split; choose another, or set data.test_split=null "
-            "data.test_fraction=0.2 to take a fifth of it"
-        )
-    if test_name is not None and data.test_fraction is not None:
-        raise DataError(
-            f"data.test_fraction={data.test_fraction:g}: {where} has a split {test_name} to test on; leave it out"
-        )
-    if test_name is None and not data.test_fraction:
-        raise DataError(
-            f"data.test_split: {where} has no split among {', '.join(TEST_SPLITS)}; found "
-            f"{', '.join(splits)}. Name one, or set data.test_fraction=0.2 to take a fifth of "
-            f"{data.train_split}"
-        )
+    train_name, test_name = train_and_test(data, splits, where)
     names, train_labels = _labels(splits[train_name], data, where)
     if test_name is None:
         assert data.test_fraction is not None
@@ -81,14 +53,12 @@ def from_datasets(data: DataConfig, scratch: Path) -> Source:
     )
 
 
-def _found(wanted: str, splits: dict[str, Any]) -> str | None:
-    """The split of that name; `validation` has three spellings, and the loader renames the folder `val`."""
-    names = VALIDATION if wanted in VALIDATION else (wanted,)
-    return next((name for name in (wanted, *names) if name in splits), None)
-
-
 def _load(data: DataConfig, scratch: Path) -> dict[str, Any]:
     """The data set's splits by name, images undecoded."""
+    if data.path is not None and any(character in data.path for character in "*?[]"):
+        raise DataError(
+            f"data.path={data.path}: *, ?, [ and ] are taken for patterns by the loader; rename or link the folder"
+        )
     import datasets
     import huggingface_hub
 
@@ -109,11 +79,26 @@ def _load(data: DataConfig, scratch: Path) -> dict[str, Any]:
     except Exception as error:  # the library's failures have no common base
         where = f"data.path={data.path}" if data.path else f"data.hub={data.hub}"
         reason = " ".join(f"{error} {error.__cause__ or ''}".split())[:300]
-        mend = "" if data.path else "; without a network, set data.path to a local copy"
+        mend = "" if data.path else _mend(data, reason)
         raise DataError(f"{where}: cannot be loaded ({type(error).__name__}: {reason}){mend}") from error
     if isinstance(loaded, datasets.DatasetDict):
         return {str(name): split for name, split in loaded.items()}
     return {data.train_split: loaded}
+
+
+def _mend(data: DataConfig, reason: str) -> str:
+    """What to do where the hub does not give a data set."""
+    from huggingface_hub import constants
+
+    local = "set data.path to a local copy"
+    if any(word in reason.lower() for word in ("gated", "401", "403", "authenticated")):
+        return (
+            f"; it asks who you are: accept its terms at huggingface.co/datasets/{data.hub}, then set HF_TOKEN or run "
+            f"`hf auth login`; or {local}"
+        )
+    if constants.HF_HUB_OFFLINE:
+        return f"; HF_HUB_OFFLINE is set, so that nothing is fetched: unset it once to fill the cache, or {local}"
+    return f"; without a network, {local}; once it is in the cache, HF_HUB_OFFLINE=1 asks no more"
 
 
 def _labels(split: Any, data: DataConfig, where: str) -> tuple[list[str], NDArray[np.int64]]:

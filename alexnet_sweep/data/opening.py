@@ -4,6 +4,7 @@ A source is opened without decoding a single image, so that class names, counts 
 at once. Nothing here imports torch.
 """
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +12,13 @@ from typing import Any, TypeVar
 
 from alexnet_sweep.config import DataConfig
 from alexnet_sweep.data import synthetic
-from alexnet_sweep.data.content import files_below, hash_files
+from alexnet_sweep.data.cifar_python import FOLDER, batches_folder, from_pickles
+from alexnet_sweep.data.content import IMAGE_SUFFIXES, files_below, hash_files
 from alexnet_sweep.data.embedded import digits, digits_file, drawn_pictures
 from alexnet_sweep.data.hugging_face import from_datasets
+from alexnet_sweep.data.idx import from_idx
 from alexnet_sweep.data.source import CustomData, Source
+from alexnet_sweep.data.synsets import WNID, from_synsets, readable
 from alexnet_sweep.errors import DataError
 from alexnet_sweep.plugins import load
 
@@ -33,7 +37,25 @@ def open_source(data: DataConfig, scratch: Path) -> Source:
         return _asked(data.custom, lambda own: own.open(scratch))
     if data.source == "digits":
         return digits()
-    return drawn_pictures() if data.source == "synthetic" else from_datasets(data, scratch)
+    if data.source == "synthetic":
+        return drawn_pictures()
+    if data.path is not None and data.source == "synsets" and not _is_tables(data.path):
+        return from_synsets(data)
+    if data.path is not None and data.source == "idx" and not _is_tables(data.path):
+        return from_idx(data)
+    if data.path is not None and data.source == "cifar10" and batches_folder(Path(data.path).resolve()):
+        return from_pickles(data)
+    source = from_datasets(data, scratch)
+    if data.source == "synsets" and all(WNID.fullmatch(name) for name in source.class_names):
+        names = readable(source.class_names, Path(data.path) if data.path else None)
+        return dataclasses.replace(source, class_names=names)
+    return source
+
+
+def _is_tables(path: str) -> bool:
+    """Whether a folder holds Parquet or Arrow files, and not a data set's original layout."""
+    kinds = ("*.parquet", "*.arrow", "data/*.parquet", "*/*.arrow")
+    return any(next(Path(path).glob(kind), None) is not None for kind in kinds)
 
 
 def _asked(custom: dict[str, Any], ask: Callable[[CustomData], Answer]) -> Answer:
@@ -86,4 +108,9 @@ def content_id(data: DataConfig) -> str:
                 "set it to a commit, so that the data cannot change under the results"
             )
         return f"hub:{data.hub}:{data.hub_config}:{data.revision}"
-    return hash_files(files_below(data.path), Path(data.path))
+    folder = Path(data.path)
+    if data.source == "cifar10":
+        folder = batches_folder(folder.resolve()) or folder
+    free = data.source == "idx" or folder.name == FOLDER  # whose files have names of their own
+    files = files_below(str(folder), None if free else IMAGE_SUFFIXES)
+    return hash_files(files, folder)
