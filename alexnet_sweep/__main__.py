@@ -16,6 +16,7 @@ Which part of AlexNet matters, and by how much: Hydra config groups composed int
   python -m alexnet_sweep.report STUDY         rebuild a report from run folders
   python -m alexnet_sweep.compare A B          what changed between two studies
   python -m alexnet_sweep.clean [STUDY]        what can go; --yes deletes it
+  python -m alexnet_sweep.data info|prepare [OVERRIDE…]  what is in a data set; packs it ahead of time
   python -m alexnet_sweep.summary [OVERRIDE…]  the composed network, layer by layer
 
 example: python -m alexnet_sweep -m model/lrn=on,off seed=0,1,2
@@ -25,6 +26,7 @@ An override picks an option of a group (model/lrn=off) or sets a key (trainer.ep
 VERBS = {
     "clean": "alexnet_sweep.clean",
     "compare": "alexnet_sweep.compare",
+    "data": "alexnet_sweep.data.__main__",
     "plan": "alexnet_sweep.plan",
     "report": "alexnet_sweep.report.__main__",
     "status": "alexnet_sweep.status",

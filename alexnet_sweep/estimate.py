@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alexnet_sweep.config import Config
-from alexnet_sweep.data.packed import Meta
+from alexnet_sweep.data.images import stored_bytes
+from alexnet_sweep.data.packed import Meta, is_whole
 from alexnet_sweep.data.splits import heldout_size
 from alexnet_sweep.errors import FolderError
+from alexnet_sweep.machine import free_bytes
 from alexnet_sweep.model.plan import plan_layers
 from alexnet_sweep.store import RunFolder, newest_runs
 
@@ -43,6 +45,37 @@ class Work:
     def checkpoint_bytes(self) -> int:
         """What is there besides while it runs."""
         return self.parameters * BYTES_A_PARAMETER * CHECKPOINT_COPIES
+
+
+@dataclass(frozen=True)
+class StoreNeeded:
+    """What packing a data set would take, in bytes."""
+
+    name: str
+    kind: str  # data.store
+    folder: str
+    packed: bool
+    needed_bytes: int  # exact for raw
+    jpeg_bytes: int
+    free_bytes: int
+
+    @property
+    def fits(self) -> bool:
+        return self.needed_bytes <= self.free_bytes
+
+
+def store_needed(config: Config, meta: Meta) -> StoreNeeded:
+    """Of the packed store of a run's data set."""
+    data, store, images = config.data, Path(config.paths.store), sum(meta.counts.values())
+    return StoreNeeded(
+        meta.name,
+        data.store,
+        str(store),
+        is_whole(store / meta.fingerprint),
+        stored_bytes(data.store, images, data.stored_px),
+        stored_bytes("jpeg", images, data.stored_px),
+        free_bytes(store),
+    )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from alexnet_sweep.config import Config
 from alexnet_sweep.errors import SweepError
-from alexnet_sweep.estimate import Measured, Work, measured_runs, seconds_of, work_of
+from alexnet_sweep.estimate import Measured, StoreNeeded, Work, measured_runs, seconds_of, store_needed, work_of
 from alexnet_sweep.identity import identity, source_hash
 from alexnet_sweep.ledger import TO_TRAIN, Action, Decision, decide
 from alexnet_sweep.planning import Asked, Planner
@@ -47,10 +47,33 @@ def forecast(asked: Asked, *, compose: Compose, as_json: bool, budget_seconds: f
     study = planner.tuning() or planner.study()
     rows = _rows(study, planner, probe=probe)
     fits = _fits(rows, budget_seconds)
+    stores = _stores(rows, planner)
     if as_json:
-        show(json.dumps(_as_values(study, rows, fits), indent=1))
+        show(json.dumps(_as_values(study, rows, fits) | {"data": [vars(store) for store in stores]}, indent=1))
     else:
-        show(_table(study, rows, fits, budget_seconds))
+        show("\n".join([_table(study, rows, fits, budget_seconds), *map(_store_words, stores)]))
+
+
+def _stores(rows: Sequence[Row], planner: Planner) -> list[StoreNeeded]:
+    """Of the runs that would start, each data set once."""
+    found: dict[str, StoreNeeded] = {}
+    for config in (row.run.config for row in rows if row.starts):
+        meta = planner.facts.meta(config)
+        if meta.fingerprint not in found:
+            found[meta.fingerprint] = store_needed(config, meta)
+    return list(found.values())
+
+
+def _store_words(store: StoreNeeded) -> str:
+    if store.packed:
+        return f"data: {store.name} is packed ({store.kind})"
+    line = f"data: {store.name} is packed first, {amount(store.needed_bytes)} ({store.kind}) in {store.folder}"
+    if store.fits:
+        return f"{line}; {amount(store.free_bytes)} are free"
+    line += f", where only {amount(store.free_bytes)} are free: it does not fit"
+    if store.kind == "raw" and store.jpeg_bytes < store.free_bytes:
+        return f"{line}. data.store=jpeg takes about {amount(store.jpeg_bytes)}"
+    return f"{line}, nor would JPEGs ({amount(store.jpeg_bytes)}). Set paths.store to a folder on another disk"
 
 
 def _rows(study: Study, planner: Planner, *, probe: bool) -> list[Row]:

@@ -86,7 +86,7 @@ LAYERS = [
     {"sweep"},
     {"cli", "report.__main__"},
     {"composing"},
-    {"__main__", "clean", "compare", "plan", "status", "summary", "hydra_plugins.ablation_sweeper"},
+    {"__main__", "clean", "compare", "data.__main__", "plan", "status", "summary", "hydra_plugins.ablation_sweeper"},
 ]
 ALLOWED_BESIDE: set[tuple[str, str]] = set()
 TORCH_FREE = [
@@ -105,6 +105,7 @@ TORCH_FREE = [
     "summary",
     "status",
     "clean",
+    "data.__main__",
     "plan",
     "forecast",
     "planning",

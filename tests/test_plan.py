@@ -134,3 +134,23 @@ def test_an_estimate_is_scaled_from_the_runs_of_the_nearest_nets_on_the_same_dev
     assert seconds_of(work(1e6), other, "cuda") == pytest.approx(0.1)
     assert seconds_of(work(1e6), other, "cpu") is None
     assert seconds_of(work(1e6), [], None) is None
+
+
+@pytest.mark.parametrize(
+    ("free", "told"),
+    [
+        (10**9, "is packed first, "),
+        (4_000_000, "it does not fit. data.store=jpeg takes about"),
+        (1000, "it does not fit, nor would JPEGs"),
+    ],
+)
+def test_a_plan_says_whether_the_packed_data_fit_the_disk(
+    main: Main, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, free: int, told: str
+) -> None:
+    monkeypatch.setattr("alexnet_sweep.estimate.free_bytes", lambda folder: free)
+    assert main("plan", "seed=0", *SMALL) == 0
+    assert told in capsys.readouterr().out
+    plan = planned(main, capsys, "seed=0", *SMALL)
+    assert isinstance(plan["data"], list)
+    (store,) = plan["data"]
+    assert (store["name"], store["needed_bytes"], store["packed"]) == ("digits", 1797 * 3 * 32 * 32, False)

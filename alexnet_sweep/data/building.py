@@ -238,7 +238,7 @@ def _chunk(split: Split, start: int, stop: int, data: DataConfig, *, with_sums: 
     squares = squares[:kept]
     if data.store == "raw":
         sums = Sums.of(squares) if with_sums else None
-        return Chunk(stop - start, squares.tobytes(), [3 * side**2] * kept, skipped, sums)
+        return Chunk(stop - start, squares.reshape(-1).data, [3 * side**2] * kept, skipped, sums)
     coded = [jpeg_of(pixels) for pixels in squares]
     if with_sums:  # of what will be trained on
         for place, jpeg in enumerate(coded):

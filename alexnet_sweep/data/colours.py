@@ -28,7 +28,8 @@ class Sums:
             for first in range(3):
                 for second in range(first, 3):
                     products[first, second] += int(np.dot(channels[first], channels[second]))
-        return cls(len(pixels), pixels.sum(0, dtype=np.int64), products)
+        sums = pixels.sum(0, dtype=np.uint32 if len(pixels) < 1 << 24 else np.int64)
+        return cls(len(pixels), sums.astype(np.int64), products)
 
     def __add__(self, other: "Sums") -> "Sums":
         return Sums(self.images + other.images, self.pixels + other.pixels, self.products + other.products)

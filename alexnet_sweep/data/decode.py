@@ -66,15 +66,21 @@ def square(image: Image.Image, side: int, geometry: str = "central_square") -> N
     """
     width, height = image.size
     if geometry == "warp_256":
-        shrinks = width * height > side**2
-        image = image.resize((side, side), Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC)
-    elif min(width, height) != side:
+        columns, rows = side, side
+    else:
         scale = side / min(width, height)
-        size = (max(side, round(width * scale)), max(side, round(height * scale)))
-        image = image.resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    pixels = np.asarray(image.crop((left, top, left + side, top + side)))
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        columns, rows = max(side, round(width * scale)), max(side, round(height * scale))
+    left, top = (columns - side) // 2, (rows - side) // 2
+    if (columns, rows) == (width, height):
+        image = image.crop((left, top, left + side, top + side))
+    else:  # scaled as a whole it would be columns x rows; only the square is worked out
+        x, y = width / columns, height / rows
+        part = (left * x, top * y, (left + side) * x, (top + side) * y)
+        shrinks = columns * rows < width * height
+        image = image.resize((side, side), Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC, part)
+    pixels = np.empty((3, side, side), np.uint8)
+    pixels[:] = np.asarray(image).transpose(2, 0, 1)
+    return pixels
 
 
 def decoded(split: Split, start: int, stop: int, side: int | None = None) -> list[Image.Image]:

@@ -27,7 +27,7 @@ class Chunk:
     """Consecutive images of a split, ready to be written."""
 
     taken: int  # images of the source, skipped ones too
-    content: bytes
+    content: bytes | memoryview  # of bytes
     lengths: list[int]  # bytes of each image
     skipped: list[int]  # rows of the source that cannot be read
     sums: Sums | None  # of training images

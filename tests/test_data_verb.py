@@ -1,0 +1,97 @@
+"""`python -m alexnet_sweep.data`: describes without building, packs ahead of time, answers mistakes in one line."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+import alexnet_sweep.__main__
+from alexnet_sweep.data.__main__ import main
+from alexnet_sweep.precheck import DataFacts
+
+
+@pytest.fixture
+def photographs(photos: Path, tmp_path: Path) -> list[str]:
+    runs = f"paths.runs={tmp_path / 'runs'}"
+    return ["data=folder", f"data.path={photos}", "data.stored_px=16", "data.crop_px=12", "model/stem=px32", runs]
+
+
+@pytest.fixture(autouse=True)
+def no_hydra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a fresh process has it: the verb starts Hydra itself."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    monkeypatch.setattr(GlobalHydra.instance(), "hydra", None)
+
+
+def test_info_of_what_is_not_packed_says_so_and_builds_nothing(
+    photographs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["info", *photographs]) == 0
+    text = capsys.readouterr().out
+    assert "3: blue, green, red" in text and "train 36, test 18" in text
+    assert "raw, not built: " in text and "needed" in text and "free" in text
+    assert not (tmp_path / "runs").exists()
+
+
+def test_prepare_packs_and_info_then_tells_the_colours(
+    photographs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["prepare", *photographs]) == 0
+    capsys.readouterr()
+    assert main(["info", *photographs]) == 0
+    text = capsys.readouterr().out
+    (folder,) = (tmp_path / "runs" / "_data").iterdir()
+    assert str(folder) in text and "left out     none" in text and "mean RGB" in text and "eigenvalues" in text
+
+
+def test_json_holds_the_same(photographs: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["prepare", "--json", *photographs]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["packed"] and found["images"] == {"train": 36, "test": 18} and found["skipped"] == {}
+    assert len(found["mean_rgb"]) == 3 and found["eigenvalues"][0] >= found["eigenvalues"][1]
+
+
+def test_images_that_were_left_out_are_listed(
+    photographs: list[str], photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "train" / "red" / "03.png").write_bytes(b"no image")
+    assert main(["prepare", *photographs, "data.skip_bad=true"]) == 0
+    assert "left out     1: train/red/03.png" in capsys.readouterr().out
+
+
+def test_an_image_that_cannot_be_read_is_one_line_and_exit_code_1(
+    photographs: list[str], photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "train" / "red" / "03.png").write_bytes(b"no image")
+    assert main(["prepare", *photographs]) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("image train/red/03.png: cannot be read")
+
+
+@pytest.mark.parametrize("wrong", [["data=digit"], ["data.stored=3"], ["data=folder"], ["data.store=zip"]])
+def test_a_mistake_is_one_line_and_exit_code_2(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", *wrong]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and wrong[0].split("=")[0].split(".")[0] in err
+
+
+def test_the_program_has_the_verb_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["alexnet-sweep", "data", "info", "data=synthetic"])
+    assert alexnet_sweep.__main__.main() == 0
+    assert "red 2, red 4" in capsys.readouterr().out
+
+
+def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    assert "example: python -m alexnet_sweep.data info data=digits" in capsys.readouterr().out
+
+
+def test_facts_are_those_of_the_source_before_packing(photographs: list[str]) -> None:
+    from alexnet_sweep.composing import composed
+    from alexnet_sweep.data.__main__ import facts_of
+
+    found = facts_of(composed(photographs), DataFacts())
+    assert found["bytes_needed"] == 54 * 3 * 16 * 16 and not found["packed"]
