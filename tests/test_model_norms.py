@@ -83,11 +83,12 @@ def test_gradient_is_that_of_the_formula(size, beta, columns):
     np.testing.assert_allclose(leaf.grad.numpy().ravel(), numeric, rtol=1e-5, atol=2e-6)
 
 
+@pytest.mark.parametrize("columns", [1, 2])
 @pytest.mark.parametrize("size", [1, 2, 5])
 @pytest.mark.parametrize("beta", [0.75, 0.6])
-def test_the_way_back_is_that_of_the_way_there(size, beta):
+def test_the_way_back_is_that_of_the_way_there(size, beta, columns):
     maps = torch.tensor(some_maps(6), requires_grad=True)  # float64
-    assert torch.autograd.gradcheck(lambda a: norms._AcrossChannels.apply(a, size, 1.5, 0.4, beta), [maps])
+    assert torch.autograd.gradcheck(lambda a: norms._AcrossChannels.apply(a, size, 1.5, 0.4, beta, columns), [maps])
 
 
 def forth_and_back(norm: nn.Module, maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -108,12 +109,14 @@ def test_how_much_fits_the_cache_changes_nothing(cached, columns, monkeypatch):
         torch.testing.assert_close(ours, theirs, rtol=3e-7, atol=3e-7)
 
 
-def test_the_order_in_memory_changes_nothing():
+@pytest.mark.parametrize("columns", [1, 2])
+def test_the_order_in_memory_changes_nothing_and_is_kept(columns):
     maps = torch.randn(4, 8, 5, 3, generator=torch.Generator().manual_seed(0))
-    norm = norm_of(5, 2.0, 0.1, 0.75, "mean", 2)
+    norm = norm_of(5, 2.0, 0.1, 0.75, "mean", columns)
     last = forth_and_back(norm, maps.contiguous(memory_format=torch.channels_last))
     for ours, theirs in zip(last, forth_and_back(norm, maps), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=3e-7, atol=3e-7)
+        assert ours.is_contiguous(memory_format=torch.channels_last) and theirs.is_contiguous()
 
 
 def test_an_empty_batch_stays_empty():

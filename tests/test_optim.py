@@ -267,3 +267,30 @@ def test_velocity_of_biases_is_left_alone_where_only_weights_drop():
     weight, bias = (net.get_parameter(f"fc10.{role}") for role in ("weight", "bias"))
     assert torch.equal(optimizer.state[weight]["momentum_buffer"], torch.full_like(weight, 10.0))
     assert torch.equal(optimizer.state[bias]["momentum_buffer"], torch.ones_like(bias))
+
+
+def test_one_pass_over_a_parameter_gives_the_numbers_of_several():
+    decay = WeightDecayConfig(weights=DECAY, biases=0.0, layers={})
+    fused = trained(optim(), decay)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("alexnet_sweep.optim.FUSED_ON", ())
+        several = trained(optim(), decay)
+    for name, value in fused.items():
+        torch.testing.assert_close(value, several[name], rtol=1e-14, atol=1e-16)
+
+
+def test_the_order_of_weights_in_memory_changes_no_update():
+    def stepped(memory_format: torch.memory_format) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        net = nn.Conv2d(3, 4, 5).to(memory_format=memory_format)
+        optimizer = build_optimizer(net, optim(), WeightDecayConfig(weights=DECAY, biases=0.0, layers={}))
+        generator = torch.Generator().manual_seed(1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            drawn = [torch.randn(value.shape, generator=generator) for value in net.parameters()]
+            sum((value * draws).sum() for value, draws in zip(net.parameters(), drawn, strict=True)).backward()
+            optimizer.step()
+        return list(net.parameters())
+
+    for one, other in zip(stepped(torch.channels_last), stepped(torch.contiguous_format), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-7)

@@ -32,11 +32,11 @@ class ResponseNorm(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Normalise (batch, channels, height, width)."""
-        batch, channels, height, width = maps.shape
         with torch.autocast(maps.device.type, enabled=False):
-            columns = maps.float().reshape(batch * self.columns, channels // self.columns, height, width)
-            normalised: Tensor = _AcrossChannels.apply(columns, self.size, self.k, self.alpha, self.beta)
-            return normalised.reshape(maps.shape).to(maps.dtype)
+            normalised: Tensor = _AcrossChannels.apply(
+                maps.float(), self.size, self.k, self.alpha, self.beta, self.columns
+            )
+            return normalised.to(maps.dtype)
 
     def extra_repr(self) -> str:
         return f"size={self.size}, k={self.k}, alpha·sum={self.alpha:g}, beta={self.beta}, columns={self.columns}"
@@ -46,19 +46,19 @@ class _AcrossChannels(torch.autograd.Function):
     """b = a · base ** -beta, base = k + alpha · sum of a² over the window; a is (batch, channels, height, width).
 
     With g the gradient of b, that of a is g · base ** -beta - 2 alpha beta · a · (sum of g · b / base over the channels
-    whose window holds this one).
+    whose window holds this one). What is returned lies in memory as `maps` does, channels first or last.
     """
 
     @staticmethod
-    def forward(ctx: Any, maps: Tensor, size: int, k: float, alpha: float, beta: float) -> Tensor:
+    def forward(ctx: Any, maps: Tensor, size: int, k: float, alpha: float, beta: float, columns: int) -> Tensor:
         before = size // 2
         base, normalised = torch.empty_like(maps), torch.empty_like(maps)
         for own, base_part, out in zip(*_parts(maps, base, normalised), strict=True):
-            _sum_over_window(own.square(), before, size - 1 - before, base_part)
+            _sum_over_window(own.square(), before, size - 1 - before, columns, base_part)
             base_part.mul_(alpha).add_(k)
             torch.mul(own, _power(base_part, beta), out=out)
         ctx.save_for_backward(maps, base)
-        ctx.size, ctx.alpha, ctx.beta = size, alpha, beta
+        ctx.size, ctx.alpha, ctx.beta, ctx.columns = size, alpha, beta, columns
         return normalised
 
     @staticmethod
@@ -67,13 +67,16 @@ class _AcrossChannels(torch.autograd.Function):
         maps, base = ctx.saved_tensors
         before = ctx.size // 2
         found = torch.empty_like(maps)
+        if gradient.stride() != maps.stride():
+            gradient = torch.empty_like(maps).copy_(gradient)
         for own, base_part, given, out in zip(*_parts(maps, base, gradient, found), strict=True):
             direct = given * _power(base_part, ctx.beta)
             shared = (direct * own).div_(base_part)
             spread = torch.empty_like(shared)
-            _sum_over_window(shared, ctx.size - 1 - before, before, spread)  # the window seen from the other end
+            # The window seen from the other end.
+            _sum_over_window(shared, ctx.size - 1 - before, before, ctx.columns, spread)
             torch.addcmul(direct, own, spread, value=-2.0 * ctx.alpha * ctx.beta, out=out)
-        return found, None, None, None, None
+        return found, None, None, None, None, None
 
 
 def _parts(*tensors: Tensor) -> list[tuple[Tensor, ...]]:
@@ -90,13 +93,15 @@ def _power(base: Tensor, beta: float) -> Tensor:
     return base.pow(-beta)
 
 
-def _sum_over_window(values: Tensor, before: int, after: int, into: Tensor) -> None:
-    """For each channel the sum over itself, `before` channels before and `after` behind it; there are none outside."""
+def _sum_over_window(values: Tensor, before: int, after: int, columns: int, into: Tensor) -> None:
+    """For each channel the sum over itself, `before` channels before and `after` behind it, inside its column."""
     into.copy_(values)
-    for shift in range(1, min(before, values.shape[1] - 1) + 1):
-        into[:, shift:] += values[:, :-shift]
-    for shift in range(1, min(after, values.shape[1] - 1) + 1):
-        into[:, :-shift] += values[:, shift:]
+    apart = (columns, values.shape[1] // columns)
+    values, into = values.unflatten(1, apart), into.unflatten(1, apart)
+    for shift in range(1, min(before, apart[1] - 1) + 1):
+        into[:, :, shift:] += values[:, :, :-shift]
+    for shift in range(1, min(after, apart[1] - 1) + 1):
+        into[:, :, :-shift] += values[:, :, shift:]
 
 
 class WithinMapNorm(nn.Module):
