@@ -18,7 +18,9 @@ from alexnet_sweep.model.build import build_model
 from alexnet_sweep.optim import build_optimizer
 from alexnet_sweep.schedule import Schedule
 from alexnet_sweep.streams import stream
-from alexnet_sweep.train import Trainer
+from alexnet_sweep.train import Trainer, effective_precision
+
+MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Assembly:
     pixels: Pixels
     trainer: Trainer
     device: torch.device
+    memory_format: str
 
     def heldout_in(self, epoch: int) -> NDArray[np.int64]:
         """Rows of train that no epoch up to and including `epoch` trains on."""
@@ -65,6 +68,20 @@ def effective_device(wanted: str) -> torch.device:
     return torch.device(wanted)
 
 
+def effective_memory_format(config: Config, device: torch.device) -> str:
+    """How maps and kernels lie in memory, as `trainer.memory_format` means here.
+
+    `auto` takes channels last where convolutions and max pooling are faster for it: on a CPU, and in half precision on
+    a GPU. Parts of the user's own in the network may count on the usual order, and get it.
+    """
+    if config.trainer.memory_format != "auto":
+        return config.trainer.memory_format
+    model = config.model
+    own = [part.custom for part in (model.net, model.lrn, model.pool, model.activation)]
+    half = device.type == "cuda" and effective_precision(config.trainer.precision, device) != "fp32"
+    return "channels_last" if (device.type == "cpu" or half) and own == [None] * len(own) else "contiguous"
+
+
 def assemble(config: Config, device: torch.device, progress: Progress | None = None) -> Assembly:
     """Open (or build) the packed data set, and build network, optimiser and schedule.
 
@@ -74,8 +91,11 @@ def assemble(config: Config, device: torch.device, progress: Progress | None = N
     packed = open_packed(config.data, Path(config.paths.store), progress)
     check_sizes(config, packed.meta.counts)
     parts = split_parts(config, packed)
-    pixels = Pixels.of(packed, config.data.crop_px, config.data.input_divisor, device)
+    named = effective_memory_format(config, device)
+    memory_format = MEMORY_FORMATS[named]
+    pixels = Pixels.of(packed, config.data.crop_px, config.data.input_divisor, device, memory_format)
     net = build_model(config, len(packed.meta.class_names)).to(device)
+    net.to(memory_format=memory_format)
     schedule = Schedule(config.schedule, config.trainer.epochs)
     everything = np.sort(np.concatenate([parts.train, parts.heldout]))
     trainer = Trainer(
@@ -100,7 +120,7 @@ def assemble(config: Config, device: torch.device, progress: Progress | None = N
         mix=config.aug.mix,
         regularizer=config.regularizer,
     )
-    return Assembly(packed, parts, pixels, trainer, device)
+    return Assembly(packed, parts, pixels, trainer, device, named)
 
 
 def split_parts(config: Config, packed: Packed) -> Parts:

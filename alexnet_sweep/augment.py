@@ -6,11 +6,26 @@ crops and views keep uint8, `prepare` turns them into the network's float32 inpu
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
 from alexnet_sweep.config import LightingConfig
+
+CACHED = 200_000  # values of a part of the batch that is prepared at once; a few such tensors fit a core's second cache
+
+
+def cut(images: Tensor, tops: Tensor, lefts: Tensor, flags: Tensor, size: int) -> Tensor:
+    """`crop`, then `mirror`; on a CPU image by image, which is twenty times as fast as indexing the whole batch."""
+    if images.device.type != "cpu":
+        return mirror(crop(images, tops, lefts, size), flags)
+    source = images.numpy()
+    found = np.empty((*source.shape[:2], size, size), source.dtype)
+    for number, (top, left, flag) in enumerate(zip(tops.tolist(), lefts.tolist(), flags.tolist(), strict=True)):
+        square = source[number, :, top : top + size, left : left + size]
+        found[number] = square[:, :, ::-1] if flag else square
+    return torch.from_numpy(found)
 
 
 def crop(images: Tensor, tops: Tensor, lefts: Tensor, size: int) -> Tensor:
@@ -48,17 +63,27 @@ def lighting_shift(alphas: Tensor, eigenvalues: Tensor, eigenvectors: Tensor, li
 
 
 def prepare(
-    images: Tensor, mean: Tensor, input_divisor: float, shift: Tensor | None = None, scale: float = 1.0
+    images: Tensor,
+    mean: Tensor,
+    input_divisor: float,
+    shift: Tensor | None = None,
+    scale: float = 1.0,
+    memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Tensor:
     """Network input: (pixels - mean image + colour shift) · scale / input divisor, unclamped float32.
 
     `mean` is the central part of the mean image, (3, crop, crop), wherever the crop was taken (as in the
-    released code).
+    released code). `memory_format` says how the inputs lie in memory, and changes no value.
     """
-    inputs = images.float() - mean
-    if shift is not None:
-        inputs = inputs + shift[:, :, None, None]
-    return inputs * (scale / input_divisor)
+    inputs = torch.empty(images.shape, device=images.device, memory_format=memory_format)
+    fits = max(1, CACHED // mean.numel()) if images.device.type == "cpu" else max(1, len(images))
+    for first in range(0, len(images), fits):
+        part = slice(first, first + fits)
+        values = images[part].float().sub_(mean)
+        if shift is not None:
+            values.add_(shift[part, :, None, None])
+        inputs[part] = values.mul_(scale / input_divisor)
+    return inputs
 
 
 # Of the RGB covariance on the [0, 1] scale, as in fb.resnet.torch's datasets/imagenet.lua and its many copies.

@@ -1,4 +1,4 @@
-"""PyTorch's process-wide settings for the length of one run: threads, determinism, the state of its generators."""
+"""PyTorch's process-wide settings for the length of one run: threads, determinism, TF32, generators."""
 
 import os
 from collections.abc import Iterator
@@ -13,19 +13,21 @@ from alexnet_sweep.launching import cores_of_a_run
 
 @contextmanager
 def backend(config: TrainerConfig) -> Iterator[None]:
-    """Threads and determinism for this run; as they were before for the next one in this process."""
+    """Threads, determinism and TF32 for this run; as they were before for the next one in this process."""
     threads, wanted = torch.get_num_threads(), config.cpu_threads
     was_deterministic = torch.are_deterministic_algorithms_enabled()
     # Any: its attribute is a property of the module, which type checkers do not know.
     deterministic: Any = torch.utils.deterministic
     fills = deterministic.fill_uninitialized_memory
     benchmark = torch.backends.cudnn.benchmark
+    products, convolutions = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     # cuBLAS reads this once, before its first product; without it deterministic mode refuses to run on CUDA.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(cores_of_a_run() if wanted == "auto" else int(wanted))
     torch.use_deterministic_algorithms(config.deterministic)
     deterministic.fill_uninitialized_memory = False  # a debugging aid that costs 5 % of a step
     torch.backends.cudnn.benchmark = not config.deterministic
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = config.tf32
     gpus = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     try:
         with torch.random.fork_rng(devices=gpus):
@@ -35,3 +37,4 @@ def backend(config: TrainerConfig) -> Iterator[None]:
         torch.use_deterministic_algorithms(was_deterministic)
         deterministic.fill_uninitialized_memory = fills
         torch.backends.cudnn.benchmark = benchmark
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = products, convolutions

@@ -338,6 +338,8 @@ def _effective(job: Assembly) -> dict[str, Any]:
         "device": job.device.type,
         "precision": job.trainer.precision,
         "cpu_threads": torch.get_num_threads(),
+        "memory_format": job.memory_format,
+        "tf32": job.device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32,
         "versions": provenance.versions(),
     }
 

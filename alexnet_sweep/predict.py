@@ -58,7 +58,7 @@ def predict(
             seen = take_views(batch, pixels.crop_px, config.mirrored_views)
             if not all_views:
                 seen = seen[views.centre : views.centre + 1]
-            inputs = prepare(seen.flatten(0, 1), pixels.mean, pixels.input_divisor)
+            inputs = prepare(seen.flatten(0, 1), pixels.mean, pixels.input_divisor, memory_format=pixels.memory_format)
             logits = forward(inputs).float().reshape(len(seen), len(batch), -1)
             probabilities = logits.softmax(2)
             centre.append(probabilities[views.centre if all_views else 0].cpu())

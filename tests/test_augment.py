@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alexnet_sweep.augment import central_offset, crop, lighting_shift, mirror, prepare, take_views, views_of
+from alexnet_sweep import augment
+from alexnet_sweep.augment import central_offset, crop, cut, lighting_shift, mirror, prepare, take_views, views_of
 from alexnet_sweep.config import LightingConfig
 
 
@@ -168,3 +169,27 @@ def test_mean_and_shift_are_scaled_with_the_pixels():
     expected = (images.double() - mean.double() + shift.double()[:, :, None, None]) / 1.1 / 57.0
     inputs = prepare(images, mean, 57.0, shift, scale=1 / 1.1)
     assert torch.allclose(inputs.double(), expected, rtol=1e-5, atol=1e-6)
+
+
+@settings(max_examples=30)
+@given(st.data())
+def test_cutting_is_cropping_and_then_mirroring(data):
+    side = data.draw(st.integers(1, 12))
+    size = data.draw(st.integers(1, side))
+    offsets = st.lists(st.integers(0, side - size), min_size=3, max_size=3)
+    tops, lefts = torch.tensor(data.draw(offsets)), torch.tensor(data.draw(offsets))
+    flags = torch.tensor(data.draw(st.lists(st.booleans(), min_size=3, max_size=3)))
+    images = noise(3, side)
+    assert torch.equal(cut(images, tops, lefts, flags, size), mirror(crop(images, tops, lefts, size), flags))
+
+
+@pytest.mark.parametrize("cached", [1, 60, 10_000])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_neither_order_in_memory_nor_parts_change_a_bit_of_the_inputs(cached, memory_format, monkeypatch):
+    images, mean = noise(7, 4), torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(3)) * 255
+    shift = torch.randn(7, 3, generator=torch.Generator().manual_seed(4))
+    expected = (images.float() - mean + shift[:, :, None, None]) * (0.9 / 57.0)
+    monkeypatch.setattr(augment, "CACHED", cached)
+    inputs = prepare(images, mean, 57.0, shift, 0.9, memory_format)
+    assert torch.equal(inputs, expected) and inputs.is_contiguous(memory_format=memory_format)
+    assert prepare(images[:0], mean, 57.0).shape == (0, 3, 4, 4)

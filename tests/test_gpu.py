@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from alexnet_sweep.assemble import assemble
+from alexnet_sweep.backend import backend
 from alexnet_sweep.cli import run_one
 from conftest import Compose
 
@@ -24,3 +26,24 @@ def test_the_same_run_gives_the_same_answers_on_one_gpu(micro: Compose, tmp_path
     first = run_one(config)
     config.paths.runs = f"{tmp_path}/again"
     assert run_one(config)["errors"] == first["errors"]
+
+
+def test_no_step_waits_for_the_gpu(micro: Compose) -> None:
+    config = micro("trainer.device=cuda", "trainer.epochs=1", "trainer.precision=bf16")
+    with backend(config.trainer):
+        steps = assemble(config, torch.device("cuda")).trainer.steps()
+        next(steps)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            for _ in range(3):
+                next(steps)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("tf32", ["true", "false"])
+def test_settings_of_speed_are_recorded_on_cuda(micro: Compose, memory_format: str, tf32: str) -> None:
+    chosen = (f"trainer.memory_format={memory_format}", f"trainer.tf32={tf32}")
+    effective = run_one(micro("trainer.device=cuda", "trainer.epochs=1", *chosen))["effective"]
+    assert effective["memory_format"] == memory_format and effective["tf32"] == (tf32 == "true")

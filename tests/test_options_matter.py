@@ -246,6 +246,7 @@ def changed(micro: Compose, *overrides: str) -> bool:
         "trainer.batch_size=32",
         "trainer.clip_grad_norm=0.01",
         "trainer.precision=bf16",
+        "trainer.memory_format=contiguous",
     ],
 )
 def test_a_key_that_no_option_sets_still_counts(micro: Compose, override: str) -> None:

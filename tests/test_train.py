@@ -11,6 +11,9 @@ import torch
 from torch.nn import functional as F
 
 from alexnet_sweep import checkpoint, job
+from alexnet_sweep.assemble import MEMORY_FORMATS, effective_memory_format
+from alexnet_sweep.backend import backend
+from alexnet_sweep.cli import run_one
 from alexnet_sweep.data.batches import Pixels, TrainingBatches
 from alexnet_sweep.errors import FolderError, Interrupted
 from alexnet_sweep.model.build import build_model
@@ -35,8 +38,11 @@ def some_labels(count: int = IMAGES) -> np.ndarray:
 
 def trainer_of(config, count: int = IMAGES) -> Trainer:
     """A trainer on noise; the pixels' mean and colours are made up, and a held-out part is the last quarter."""
-    pixels = Pixels(torch.full((3, 27, 27), 127.0), torch.tensor([5000.0, 900, 100]), torch.eye(3), 27, 1.0)
+    memory_format = MEMORY_FORMATS[effective_memory_format(config, CPU)]
+    colours = (torch.tensor([5000.0, 900, 100]), torch.eye(3))
+    pixels = Pixels(torch.full((3, 27, 27), 127.0), *colours, 27, 1.0, memory_format)
     net, schedule = build_model(config, CLASSES), Schedule(config.schedule, config.trainer.epochs)
+    net.to(memory_format=memory_format)
     alone = config.schedule.heldout_joins_fraction is None
     return Trainer(
         net,
@@ -121,6 +127,7 @@ RESUMED = {
     "plateau": ("schedule=plateau", "schedule.patience_epochs=1", "data.heldout_fraction=0.1"),
     "clipped": ("trainer.clip_grad_norm=0.5",),
     "bf16": ("trainer.precision=bf16",),
+    "contiguous": ("trainer.memory_format=contiguous",),
 }
 
 
@@ -427,3 +434,53 @@ def test_a_run_stopped_on_either_side_of_the_change_ends_with_the_same_bytes(joi
     assert len(metrics(stopped)) == after and not stopped.weights.is_file()
     job.run(config, stopped.run_id)
     assert left_by(stopped) == left_by(undisturbed)
+
+
+# --- how maps lie in memory ---
+
+
+def test_automatic_memory_format_is_channels_last_but_for_parts_of_the_users_own(micro):
+    own = {"_target_": "somewhere.Own"}
+    assert effective_memory_format(micro(), CPU) == "channels_last"
+    assert effective_memory_format(micro("trainer.memory_format=contiguous"), CPU) == "contiguous"
+    assert effective_memory_format(micro(), torch.device("mps")) == "contiguous"
+    for part in ("net", "lrn", "pool", "activation"):
+        config = micro()
+        getattr(config.model, part).custom = own
+        assert effective_memory_format(config, CPU) == "contiguous"
+    cuda = torch.device("cuda")
+    assert effective_memory_format(micro("trainer.precision=fp32"), cuda) == "contiguous"
+    assert effective_memory_format(micro("trainer.precision=bf16"), cuda) == "channels_last"
+
+
+@pytest.mark.parametrize("net", ["model/net=alexnet", "model/net=conv_pool", "model/net=conv_local"])
+def test_the_order_in_memory_changes_an_update_by_rounding_alone(micro, net):
+    init = [] if net == "model/net=alexnet" else [net.replace("net=", "init=cifar_")]
+    one, other = (
+        update_of(micro(net, *init, f"trainer.memory_format={name}")) for name in ("channels_last", "contiguous")
+    )
+    for last, first in zip(one, other, strict=True):
+        torch.testing.assert_close(last, first, rtol=1e-3, atol=1e-4 * float(first.abs().max()) + 1e-12)
+
+
+def test_kernels_lie_in_memory_as_configured_after_a_resumption(micro, tmp_path):
+    config = micro("trainer.batch_size=16")
+    trainer, resumed = trainer_of(config), forgetful(config)
+    train(trainer, stop_after=2)
+    checkpoint.save(tmp_path / "checkpoint.pt", trainer, {})
+    checkpoint.restore(tmp_path / "checkpoint.pt", resumed)
+    for weight in (resumed.net.conv2.weight, resumed.optimizer.state[resumed.net.conv2.weight]["momentum_buffer"]):
+        assert weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous()
+
+
+def test_what_was_chosen_is_recorded_and_tf32_is_as_before_after_a_run(micro):
+    before = torch.backends.cudnn.allow_tf32
+    config = micro("trainer.device=cpu", "trainer.epochs=1", "eval.clean_train_images=0", "data.heldout_fraction=0")
+    effective = run_one(config)["effective"]
+    assert (effective["memory_format"], effective["tf32"]) == ("channels_last", False)
+    assert torch.backends.cudnn.allow_tf32 == before
+    with backend(micro("trainer.tf32=true").trainer):
+        assert torch.backends.cudnn.allow_tf32 and torch.backends.cuda.matmul.allow_tf32
+    with backend(micro().trainer):
+        assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
+    assert torch.backends.cudnn.allow_tf32 == before

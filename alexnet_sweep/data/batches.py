@@ -16,9 +16,8 @@ from alexnet_sweep.augment import (
     COPIED_EIGENVALUES,
     COPIED_EIGENVECTORS,
     central_offset,
-    crop,
+    cut,
     lighting_shift,
-    mirror,
     prepare,
 )
 from alexnet_sweep.config import AugConfig
@@ -38,30 +37,43 @@ class Pixels:
     eigenvectors: Tensor  # (3, 3), columns
     crop_px: int
     input_divisor: float
+    memory_format: torch.memory_format = torch.contiguous_format  # of the inputs
 
     @classmethod
-    def of(cls, packed: Packed, crop_px: int, input_divisor: float, device: torch.device) -> "Pixels":
+    def of(
+        cls,
+        packed: Packed,
+        crop_px: int,
+        input_divisor: float,
+        device: torch.device,
+        memory_format: torch.memory_format = torch.contiguous_format,
+    ) -> "Pixels":
         edge = central_offset(packed.meta.stored_px, crop_px)
         mean = packed.mean[:, edge : edge + crop_px, edge : edge + crop_px]
 
-        def on_device(array: NDArray[np.float64]) -> Tensor:
+        def float32(array: NDArray[np.float64]) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(device)
 
         return cls(
-            on_device(mean),
-            on_device(packed.eigenvalues),
-            on_device(packed.eigenvectors),
+            float32(mean),
+            float32(packed.eigenvalues),
+            float32(packed.eigenvectors),
             crop_px,
             input_divisor,
+            memory_format,
         )
 
 
 def fetch(images: Images, rows: NDArray[np.int64], device: torch.device) -> Tensor:
     """Stored images of the given rows as a uint8 tensor on the device; rows need not be sorted."""
-    batch = torch.from_numpy(images[rows])
+    return on_device(torch.from_numpy(images[rows]), device)
+
+
+def on_device(values: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host's on the device; a GPU takes it from pinned memory, and nobody waits for that."""
     if device.type == "cuda":
-        return batch.pin_memory().to(device, non_blocking=True)
-    return batch.to(device)
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
 
 
 class TrainingBatches:
@@ -115,7 +127,7 @@ class TrainingBatches:
             part = slice(number * self.batch_size, (number + 1) * self.batch_size)
             rows, leading = order[part], leaders[part]
             inputs = self._augmented(epoch, rows, offsets[leading], uniforms[leading], normals[rows], lit=lit)
-            yield inputs, self.labels[rows].to(self.device)
+            yield inputs, on_device(self.labels[rows], self.device)
 
     def _draws(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
         """Top and left of the crop, the mirror's uniform and the colours' normals, for every stored image."""
@@ -140,18 +152,18 @@ class TrainingBatches:
         aug, pixels = self.aug, self.pixels
         if not aug.crop.random:
             offsets = np.full_like(offsets, central_offset(self.images.shape[-1], pixels.crop_px))
-        tops, lefts = torch.from_numpy(offsets).to(self.device).unbind(1)
-        flags = torch.from_numpy(uniforms < aug.flip.probability).to(self.device)
+        tops, lefts = on_device(torch.from_numpy(offsets), self.device).unbind(1)
+        flags = on_device(torch.from_numpy(uniforms < aug.flip.probability), self.device)
         shift, scale = None, 1.0
         if lit and aug.lighting.coefficient > 0:
-            alphas = torch.from_numpy(normals.astype(np.float32)).to(self.device)
+            alphas = on_device(torch.from_numpy(normals.astype(np.float32)), self.device)
             shift = lighting_shift(alphas, self.eigenvalues, self.eigenvectors, aug.lighting)
         if lit and aug.lighting.divide:
             scale = 1.0 / (1.0 + aug.lighting.coefficient)
-        batch = mirror(crop(fetch(self.images, rows, self.device), tops, lefts, pixels.crop_px), flags)
+        batch = cut(fetch(self.images, rows, self.device), tops, lefts, flags, pixels.crop_px)
         if self._transform is not None:
             batch = self._transformed(epoch, rows, batch)
-        return prepare(batch, pixels.mean, pixels.input_divisor, shift, scale)
+        return prepare(batch, pixels.mean, pixels.input_divisor, shift, scale, pixels.memory_format)
 
     def _transformed(self, epoch: int, rows: NDArray[np.int64], batch: Tensor) -> Tensor:
         """Each image through the configured transform, whose draws come from a stream of the image's own."""

@@ -96,11 +96,12 @@ def _power(base: Tensor, beta: float) -> Tensor:
 def _sum_over_window(values: Tensor, before: int, after: int, columns: int, into: Tensor) -> None:
     """For each channel the sum over itself, `before` channels before and `after` behind it, inside its column."""
     into.copy_(values)
-    apart = (columns, values.shape[1] // columns)
-    values, into = values.unflatten(1, apart), into.unflatten(1, apart)
-    for shift in range(1, min(before, apart[1] - 1) + 1):
+    batch, channels, *place = values.shape
+    apart = (batch, columns, channels // columns, *place)
+    values, into = values.view(apart), into.view(apart)
+    for shift in range(1, min(before, apart[2] - 1) + 1):
         into[:, :, shift:] += values[:, :, :-shift]
-    for shift in range(1, min(after, apart[1] - 1) + 1):
+    for shift in range(1, min(after, apart[2] - 1) + 1):
         into[:, :, :-shift] += values[:, :, shift:]
 
 
