@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from loguru import logger
 from numpy.typing import NDArray
+from torch import nn
 
 from alexnet_sweep.config import Config
 from alexnet_sweep.data.batches import Pixels, TrainingBatches
@@ -15,6 +17,7 @@ from alexnet_sweep.data.packed import Packed
 from alexnet_sweep.data.splits import check_sizes, hold_out
 from alexnet_sweep.errors import ConfigError
 from alexnet_sweep.model.build import build_model
+from alexnet_sweep.model.compiled import compile_norms
 from alexnet_sweep.optim import build_optimizer
 from alexnet_sweep.schedule import Schedule
 from alexnet_sweep.streams import stream
@@ -43,6 +46,7 @@ class Assembly:
     trainer: Trainer
     device: torch.device
     memory_format: str
+    compiled: bool
 
     def heldout_in(self, epoch: int) -> NDArray[np.int64]:
         """Rows of train that no epoch up to and including `epoch` trains on."""
@@ -96,6 +100,7 @@ def assemble(config: Config, device: torch.device, progress: Progress | None = N
     pixels = Pixels.of(packed, config.data.crop_px, config.data.input_divisor, device, memory_format)
     net = build_model(config, len(packed.meta.class_names)).to(device)
     net.to(memory_format=memory_format)
+    compiled = config.trainer.compile and _compiled(net, pixels, named)
     schedule = Schedule(config.schedule, config.trainer.epochs)
     everything = np.sort(np.concatenate([parts.train, parts.heldout]))
     trainer = Trainer(
@@ -120,7 +125,18 @@ def assemble(config: Config, device: torch.device, progress: Progress | None = N
         mix=config.aug.mix,
         regularizer=config.regularizer,
     )
-    return Assembly(packed, parts, pixels, trainer, device, named)
+    return Assembly(packed, parts, pixels, trainer, device, named, compiled)
+
+
+def _compiled(net: nn.Module, pixels: Pixels, memory_format: str) -> bool:
+    """Compile what can be; tells in the log why it cannot."""
+    reason: str | None = f"with trainer.memory_format={memory_format} it is slower; choose channels_last"
+    if memory_format == "channels_last":
+        with torch.random.fork_rng(devices=[]):
+            reason = compile_norms(net, torch.zeros(2, *pixels.mean.shape, device=pixels.mean.device))
+    if reason is not None:
+        logger.warning("trainer.compile: not compiled, {}", reason)
+    return reason is None
 
 
 def split_parts(config: Config, packed: Packed) -> Parts:

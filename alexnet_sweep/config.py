@@ -304,6 +304,7 @@ class TrainerConfig:
     precision: str = choice("auto", "fp32", "bf16", "fp16")
     cpu_threads: str = MISSING  # auto (the cores this process may use), or a number
     memory_format: str = choice("auto", "contiguous", "channels_last")  # how maps and kernels lie in memory
+    compile: bool = MISSING  # response normalisation by a compiled function, where there is a compiler
     tf32: bool = MISSING  # fp32 products on a GPU in TensorFloat-32: faster, with 10 bits of mantissa
     clip_grad_norm: float | None = between(0)
     threshold_train_error: float = between(0, 1)  # the first step at which training gets there is recorded

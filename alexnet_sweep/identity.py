@@ -65,6 +65,7 @@ TRAINING_SOURCES = (
     "model/build.py",
     "model/cifar.py",
     "model/cifar_plan.py",
+    "model/compiled.py",
     "model/init.py",
     "model/layer.py",
     "model/layers.py",

@@ -339,6 +339,7 @@ def _effective(job: Assembly) -> dict[str, Any]:
         "precision": job.trainer.precision,
         "cpu_threads": torch.get_num_threads(),
         "memory_format": job.memory_format,
+        "compiled": job.compiled,
         "tf32": job.device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32,
         "versions": provenance.versions(),
     }

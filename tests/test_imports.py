@@ -69,6 +69,7 @@ LAYERS = [
         "data.pack",
         "report.canvas",
         "model.alexnet",
+        "model.compiled",
         "model.cifar",
         "model.init",
         "ledger",
