@@ -18,12 +18,14 @@ Which part of AlexNet matters, and by how much: Hydra config groups composed int
   python -m alexnet_sweep.clean [STUDY]        what can go; --yes deletes it
   python -m alexnet_sweep.data info|prepare [OVERRIDE…]  what is in a data set; packs it ahead of time
   python -m alexnet_sweep.summary [OVERRIDE…]  the composed network, layer by layer
+  python -m alexnet_sweep.bench [ROW…]         how fast this machine is at it, as ratios
 
 example: python -m alexnet_sweep -m model/lrn=on,off seed=0,1,2
 
 An override picks an option of a group (model/lrn=off) or sets a key (trainer.epochs=20).
 """
 VERBS = {
+    "bench": "alexnet_sweep.bench.__main__",
     "clean": "alexnet_sweep.clean",
     "compare": "alexnet_sweep.compare",
     "data": "alexnet_sweep.data.__main__",

@@ -94,6 +94,15 @@ def assemble(config: Config, device: torch.device, progress: Progress | None = N
     """
     packed = open_packed(config.data, Path(config.paths.store), progress)
     check_sizes(config, packed.meta.counts)
+    return assembled(config, device, packed)
+
+
+def assembled(config: Config, device: torch.device, packed: Packed) -> Assembly:
+    """Build network, optimiser and schedule for an opened data set.
+
+    Raises:
+        ConfigError: where a decay is set for a layer that is not there.
+    """
     parts = split_parts(config, packed)
     named = effective_memory_format(config, device)
     memory_format = MEMORY_FORMATS[named]

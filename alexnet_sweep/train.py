@@ -152,12 +152,17 @@ class Trainer:
 
     def _train_on(self, inputs: Tensor, labels: Tensor) -> None:
         set_step(self.net, self.steps_done)
-        self.optimizer.zero_grad(set_to_none=True)
         targets = labels  # class numbers, or where images are mixed (batch, classes) shares
         # For parts that draw from torch's own generator; ours have streams of their own.
         torch.manual_seed(stream_seed(self.batches.seed, "step", self.steps_done))
         if self._mix is not None:
             inputs, targets = self._mix(inputs, labels)
+        logits, loss = self.update(inputs, targets)
+        self._add_to_sums(logits, labels, loss)
+
+    def update(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Forth, back and one step of the optimiser; returns the logits and the mean loss before it."""
+        self.optimizer.zero_grad(set_to_none=True)
         logits = self._forward(self.net, inputs).float()
         loss = F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
@@ -168,7 +173,7 @@ class Trainer:
         self.scaler.update()
         if self._averaged is not None:
             self._averaged.update_parameters(self.net)
-        self._add_to_sums(logits.detach(), labels, loss.detach())
+        return logits.detach(), loss.detach()
 
     def _add_to_sums(self, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
         # Stays on the device: nothing here waits for it.

@@ -81,13 +81,18 @@ LAYERS = [
     {"effects", "report", "report.figures", "report.flips", "report.numbers", "train", "predict", "planning"},
     {"checkpoint", "assemble", "interactions", "verdicts", "narrate", "report.html"},
     {"findings", "outcome", "probe"},
+    {"bench.timing", "bench.subjects"},
+    {"bench.rows", "bench.table"},
     {"comparison", "forecast", "job", "report.board", "report.drawings", "report.beside_paper", "report.differences"},
     {"report.sections"},
     {"report.write"},
     {"sweep"},
     {"cli", "report.__main__"},
     {"composing"},
-    {"__main__", "clean", "compare", "data.__main__", "plan", "status", "summary", "hydra_plugins.ablation_sweeper"},
+    {
+        *("__main__", "bench.__main__", "clean", "compare", "data.__main__", "plan", "status", "summary"),
+        "hydra_plugins.ablation_sweeper",
+    },
 ]
 ALLOWED_BESIDE: set[tuple[str, str]] = set()
 TORCH_FREE = [
@@ -141,7 +146,7 @@ def layer(name: str) -> int:
 
 
 def test_every_module_has_its_place() -> None:
-    packages = {"", "data", "model"}
+    packages = {"", "bench", "data", "model"}
     assert set(modules()) - packages == set().union(*LAYERS)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-CACHED = 200_000  # values of a part of the batch; several such tensors fit a core's second cache
+CACHED = 200_000  # values of a part of the batch for each thread; several such tensors fit a core's second cache
 
 
 class ResponseNorm(nn.Module):
@@ -113,9 +113,9 @@ class _AcrossChannels(torch.autograd.Function):
 
 
 def _parts(*tensors: Tensor) -> list[tuple[Tensor, ...]]:
-    """Each tensor's parts along the batch: as many images as the cache holds; on a GPU the whole batch."""
-    first = tensors[0]
-    images = max(1, CACHED // max(1, first[0].numel())) if first.device.type == "cpu" and len(first) else len(first)
+    """Each tensor's parts along the batch: as many images as the threads' caches hold; on a GPU the whole batch."""
+    first, fits = tensors[0], CACHED * torch.get_num_threads()
+    images = max(1, fits // max(1, first[0].numel())) if first.device.type == "cpu" and len(first) else len(first)
     return [torch.split(tensor, max(1, images)) for tensor in tensors]
 
 

@@ -1,0 +1,1 @@
+"""How fast this machine carries out the program, as ratios measured in one run."""
