@@ -18,8 +18,8 @@ from alexnet_sweep.backend import backend
 from alexnet_sweep.bench.subjects import Compose, Sizes, alexnet, cifar, endless, job_on, photographs, squares
 from alexnet_sweep.bench.timing import Figure, Row, best, interleaved, ratios, seconds_of
 from alexnet_sweep.config import Config
-from alexnet_sweep.data.pack import square
-from alexnet_sweep.data.source import open_source
+from alexnet_sweep.data.decode import decoded, square
+from alexnet_sweep.data.opening import open_source
 from alexnet_sweep.model.compiled import compile_norms
 from alexnet_sweep.model.norms import ResponseNorm
 from alexnet_sweep.model.plan import plan_layers
@@ -102,7 +102,7 @@ def decode(bench: Bench) -> list[Row]:
                     v2.functional.resize(image.convert("RGB"), [side])
 
         def ours() -> None:
-            for image in split_of_photos.read(0, len(files)):
+            for image in decoded(split_of_photos, 0, len(files), side):
                 square(image, side, data.geometry)
 
         found = interleaved({"theirs": theirs, "ours": ours}, sizes.rounds)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from alexnet_sweep.assemble import Assembly, assembled
 from alexnet_sweep.config import Config
-from alexnet_sweep.data.pack import Meta, Packed
+from alexnet_sweep.data.packed import Meta, Packed
 
 CPU = torch.device("cpu")
 Compose = Callable[[list[str]], Config]
