@@ -14,8 +14,8 @@ SAMPLED_FILES = 256
 SAMPLED_BYTES = 64 << 10
 
 
-def files_below(path: str, suffixes: frozenset[str] | None = IMAGE_SUFFIXES) -> list[Path]:
-    """All files below a folder, sorted; with `suffixes`, one of them at least must end so.
+def files_below(path: str, suffixes: frozenset[str] | None = IMAGE_SUFFIXES) -> list[str]:
+    """Names below a folder of all files in it, sorted; with `suffixes`, one of them at least must end so.
 
     Raises:
         DataError: where there is no such folder, or no such file in it.
@@ -28,11 +28,15 @@ def files_below(path: str, suffixes: frozenset[str] | None = IMAGE_SUFFIXES) -> 
             f"data.path={path}: no such folder.{nearest(folder.name, names)} Give a folder of Parquet or "
             "Arrow files, or of one folder of images a class"
         )
-    # All of them: labels and class names may lie in files beside the images.
+    # All of them: labels and class names may lie in files beside the images. Names, not paths, of which a million would
+    # take a gigabyte.
     files = sorted(
-        Path(place) / name for place, _, names in os.walk(folder) for name in names if not name.startswith(".")
+        f"{place}/{name}".removeprefix(f"{folder}/")
+        for place, _, names in os.walk(folder)
+        for name in names
+        if not name.startswith(".")
     )
-    if suffixes is not None and not any(file.suffix.lower() in suffixes for file in files):
+    if suffixes is not None and not any(Path(file).suffix.lower() in suffixes for file in files):
         raise DataError(
             f"data.path={path}: holds no images; found {what_is_in(folder)}; "
             f"allowed: {', '.join(sorted(suffixes))} files, in one folder a class under train/ and val/"
@@ -45,20 +49,21 @@ def what_is_in(folder: Path) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "") or "nothing"
 
 
-def hash_files(files: list[Path], folder: Path) -> str:
+def hash_files(files: list[str], folder: Path) -> str:
+    """A digest of files by their names below a folder; see `data.opening.content_id` for how much of them is read."""
     digest = hashlib.sha256()
     try:
-        sizes = [file.stat().st_size for file in files]
+        sizes = [(folder / file).stat().st_size for file in files]
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror}); mend or remove it") from error
     whole = sum(sizes) <= WHOLE_BYTES
     every = -(-len(files) // SAMPLED_FILES)
     for index, (file, size) in enumerate(zip(files, sizes, strict=True)):
-        digest.update(f"{file.relative_to(folder).as_posix()}\0{size}\0".encode())
+        digest.update(f"{file}\0{size}\0".encode(errors="surrogateescape"))
         if whole:
-            digest.update(file.read_bytes())
+            digest.update((folder / file).read_bytes())
         elif index % every == 0:
-            with file.open("rb") as stream:
+            with (folder / file).open("rb") as stream:
                 digest.update(stream.read(SAMPLED_BYTES))
                 stream.seek(max(0, size - SAMPLED_BYTES))
                 digest.update(stream.read(SAMPLED_BYTES))

@@ -95,7 +95,7 @@ def content_id(data: DataConfig) -> str:
             )
         if data.source == "synthetic":
             return synthetic.content_id()
-        return hash_files([digits_file()], digits_file().parent)
+        return hash_files([digits_file().name], digits_file().parent)
     if data.path is None:
         if data.hub is None:
             raise DataError(
