@@ -499,15 +499,16 @@ def test_two_builders_at_once_build_once(photos, tmp_path, monkeypatch):
 
 def test_a_builder_that_waits_says_so_and_tells_how_far_the_other_one_is(small, store):
     data = folder(small)
-    heard, told, waiting = [], [], threading.Event()
-    handler = logger.add(lambda message: (heard.append(message), waiting.set()), format="{message}")
+    heard, told, followed = [], [], threading.Event()
+    handler = logger.add(heard.append, format="{message}")
 
     def slowly(done, total):
         if done == total:
-            assert waiting.wait(60)
+            assert followed.wait(60)
 
     def follow(done, total):
         told.append((done, total))
+        followed.set()
 
     try:
         with ThreadPoolExecutor(2) as pool:

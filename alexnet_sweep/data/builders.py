@@ -6,10 +6,10 @@ machine also leaves a heartbeat, so that a machine which is gone, and whose lock
 
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,21 +51,40 @@ def only_builder(folder: Path, progress: Progress) -> Iterator[None]:
         lock.release()
 
 
-@dataclass
 class Heartbeat:
-    """What a builder tells those who wait, every few seconds, in its unfinished folder."""
+    """What a builder tells those who wait: every few seconds while the block lasts, in its unfinished folder."""
 
-    part: Path
-    every_seconds: float = 5.0
-    _last: float = field(default=float("-inf"))
+    EVERY_SECONDS = 5.0
 
-    def beat(self, done: int, total: int) -> None:
-        if time.monotonic() - self._last < self.every_seconds:
-            return
-        self._last = time.monotonic()
-        who = f"{machine.host()} process {os.getpid()}"
-        told = {"who": who, "host": machine.host(), "heartbeat": time.time(), "done": done, "total": total}
-        write_json(self.part / "builder.json", told)
+    def __init__(self, part: Path) -> None:
+        self._part, self._ended = part, threading.Event()
+        self._done, self._total = 0, 0
+        self._thread = threading.Thread(target=self._beat_on, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> "Heartbeat":
+        self._part.mkdir(parents=True, exist_ok=True)
+        self._beat()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def note(self, done: int, total: int) -> None:
+        first = not self._total
+        self._done, self._total = done, total
+        if first:
+            self._beat()
+
+    def _beat_on(self) -> None:
+        while not self._ended.wait(self.EVERY_SECONDS):
+            with suppress(OSError):  # a full disk is told of by the build itself
+                self._beat()
+
+    def _beat(self) -> None:
+        told = {"who": f"{machine.host()} process {os.getpid()}", "host": machine.host(), "heartbeat": time.time()}
+        write_json(self._part / "builder.json", told | {"done": self._done, "total": self._total})
 
 
 def part_of(folder: Path) -> Path:

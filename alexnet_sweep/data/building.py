@@ -60,9 +60,14 @@ def build(data: DataConfig, folder: Path, opened: Open, progress: Progress) -> N
         try:
             shutil.rmtree(scratch, ignore_errors=True)
             scratch.mkdir(parents=True)
-            with warnings.catch_warnings():
+            with Heartbeat(part) as heart, warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Pillow's, of images that it reads all the same
-                _pack(opened(scratch), data, folder, part, progress)
+
+                def told(done: int, total: int) -> None:
+                    heart.note(done, total)
+                    progress(done, total)
+
+                _pack(opened(scratch), data, folder, part, told)
             shutil.rmtree(scratch, ignore_errors=True)
             for name in UNFINISHED:
                 (part / name).unlink(missing_ok=True)
@@ -70,8 +75,9 @@ def build(data: DataConfig, folder: Path, opened: Open, progress: Progress) -> N
         except KeyboardInterrupt:
             raise  # what is packed stays, for the next start
         except OSError as error:
+            if is_whole(folder):  # a builder elsewhere took this one for gone, and was quicker
+                return
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                _discard(part, made)
                 raise
             raise DataError(
                 f"{part}: the disk is full; make room and start again, it goes on from there, or set paths.store to "
@@ -121,7 +127,7 @@ def meta_of(source: Source, data: DataConfig, mark: str) -> Meta:
 
 
 def _pack(source: Source, data: DataConfig, folder: Path, part: Path, progress: Progress) -> None:
-    side, mark, heart = data.stored_px, folder.name, Heartbeat(part)
+    side, mark = data.stored_px, folder.name
     state = saved_state(part, mark, data.store, side, SPLITS)
     splits = {"train": source.train, "test": source.test}
     total = sum(len(split.labels) for split in splits.values())
@@ -135,7 +141,6 @@ def _pack(source: Source, data: DataConfig, folder: Path, part: Path, progress: 
     }
 
     saved = time.monotonic()
-    heart.beat(done, total)
     try:
         for name, split in splits.items():
             for chunk in _chunks(split, data, state.splits[name].taken, with_sums=name == "train"):
@@ -148,7 +153,6 @@ def _pack(source: Source, data: DataConfig, folder: Path, part: Path, progress: 
                         writer.sync()
                     state.save(part, mark)
                     saved = time.monotonic()
-                heart.beat(done, total)
                 progress(done, total)
         for writer in writers.values():
             writer.finish()
