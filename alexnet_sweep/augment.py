@@ -109,6 +109,12 @@ def views_of(stored_px: int, crop_px: int, mirrored: bool) -> Views:
     return Views(places * (2 if mirrored else 1), centre=places - 1)
 
 
+def centre_view(images: Tensor, crop_px: int) -> Tensor:
+    """The central square of each image of a batch, (batch, 3, crop, crop); shares their memory."""
+    middle = central_offset(images.shape[-1], crop_px)
+    return images[..., middle : middle + crop_px, middle : middle + crop_px]
+
+
 def take_views(images: Tensor, crop_px: int, mirrored: bool) -> Tensor:
     """All views of a batch, (views, batch, 3, crop, crop), in the order that `views_of` describes."""
     places = [images]

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from alexnet_sweep.augment import prepare, take_views, views_of
+from alexnet_sweep.augment import centre_view, prepare, take_views, views_of
 from alexnet_sweep.config import EvalConfig
 from alexnet_sweep.data.batches import Pixels, fetch
 from alexnet_sweep.data.images import Images
@@ -55,9 +55,10 @@ def predict(
     try:
         for start in range(0, len(rows), chunk):
             batch = fetch(images, rows[start : start + chunk], device)
-            seen = take_views(batch, pixels.crop_px, config.mirrored_views)
-            if not all_views:
-                seen = seen[views.centre : views.centre + 1]
+            if all_views:
+                seen = take_views(batch, pixels.crop_px, config.mirrored_views)
+            else:
+                seen = centre_view(batch, pixels.crop_px)[None]
             inputs = prepare(seen.flatten(0, 1), pixels.mean, pixels.input_divisor, memory_format=pixels.memory_format)
             logits = forward(inputs).float().reshape(len(seen), len(batch), -1)
             probabilities = logits.softmax(2)

@@ -9,7 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alexnet_sweep import augment
-from alexnet_sweep.augment import central_offset, crop, cut, lighting_shift, mirror, prepare, take_views, views_of
+from alexnet_sweep.augment import (
+    central_offset,
+    centre_view,
+    crop,
+    cut,
+    lighting_shift,
+    mirror,
+    prepare,
+    take_views,
+    views_of,
+)
 from alexnet_sweep.config import LightingConfig
 
 
@@ -83,6 +93,7 @@ def test_the_view_called_centre_is_the_central_crop(stored, size, mirrored):
     taken = take_views(images, size, mirrored)
     assert len(taken) == views.count
     assert torch.equal(taken[views.centre], crop(images, offset, offset, size))
+    assert torch.equal(centre_view(images, size), taken[views.centre])
 
 
 def test_five_views_without_mirrors():
