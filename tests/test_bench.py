@@ -74,17 +74,17 @@ def test_the_rows_are_those_of_the_command_and_their_marks_are_kept(bench: Bench
     }
 
 
-def clock(monkeypatch: pytest.MonkeyPatch, *seconds: float) -> None:
+def clock_of(*seconds: float) -> timing.Clock:
     """Calls take these times, one after the other."""
     ticks = [tick for value in seconds for tick in (0.0, value)]
-    monkeypatch.setattr(timing.time, "perf_counter", lambda: ticks.pop(0))
+    return lambda: ticks.pop(0)
 
 
-def test_alternatives_take_turns_and_the_first_round_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_alternatives_take_turns_and_the_first_round_does_not_count() -> None:
     calls: list[str] = []
-    clock(monkeypatch, 1.0, 10.0, 2.0, 20.0)
     alternatives = {"one": lambda: calls.append("one"), "other": lambda: calls.append("other")}
-    assert interleaved(alternatives, rounds=2) == {"one": [1.0, 2.0], "other": [10.0, 20.0]}
+    found = interleaved(alternatives, 2, clock_of(1.0, 10.0, 2.0, 20.0))
+    assert found == {"one": [1.0, 2.0], "other": [10.0, 20.0]}
     assert calls == ["one", "other"] * 3
 
 
@@ -109,7 +109,7 @@ def test_steps_of_small_nets_are_split_at_the_update(bench: Bench, monkeypatch: 
     # Of every step of 10 seconds 9 are the update's: a tenth is outside the network.
     now = [0.0]
 
-    def spent(one: object) -> float:
+    def spent(one: object, clock: object) -> float:
         began = now[0]
         one()  # type: ignore[operator]
         inner = now[0] - began
@@ -122,7 +122,7 @@ def test_steps_of_small_nets_are_split_at_the_update(bench: Bench, monkeypatch: 
 
 
 def test_the_share_of_the_peak_counts_three_forward_passes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_rows, "seconds_of", lambda one: 1.0)
+    monkeypatch.setattr(bench_rows, "seconds_of", lambda one, clock: 1.0)
     config = bench_rows.alexnet(bench.compose, TINY, "model/topology=dense")
     layers = bench_rows.plan_layers(config.model, TINY.crop_px, 1000)
     done = 3 * TINY.large_batch * sum(layer.multiply_accumulates for layer in layers)
@@ -161,6 +161,7 @@ def test_the_exit_code_tells_of_a_missed_row(
     [
         (["lnr"], "lnr: no such row. Did you mean 'lrn'? Have: augment, decode, lrn,"),
         (["--threads", "0"], "--threads 0: allowed: auto, or a number from 1"),
+        (["--clock", "cpu"], "--clock cpu: adds up the time of all threads (--threads auto); add --threads 1"),
         (["--photos", "nowhere"], "--photos nowhere: no JPEG files there; name a folder that has some"),
     ],
 )

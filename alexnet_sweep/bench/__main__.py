@@ -36,10 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("--quick", action="store_true", help="fewer rounds, smaller batches; misses no row")
     parser.add_argument("--threads", default="auto", metavar="N", help="as trainer.cpu_threads (default: all cores)")
+    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu: on a machine that others use")
     parser.add_argument("--photos", type=Path, metavar="FOLDER", help="JPEGs in place of drawn ones")
     chosen = parser.parse_args(arguments)
     try:
-        rows = asked(chosen.rows, chosen.photos, chosen.threads)
+        rows = asked(chosen.rows, chosen.photos, chosen.threads, chosen.clock)
     except SweepError as error:
         print(error, file=sys.stderr)
         return 2
@@ -49,16 +50,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from alexnet_sweep.bench.rows import ROWS, Bench
     from alexnet_sweep.bench.subjects import FULL, QUICK
     from alexnet_sweep.bench.table import as_text, as_values
+    from alexnet_sweep.bench.timing import CLOCKS
     from alexnet_sweep.composing import composed
 
-    bench = Bench(composed, replace(QUICK if chosen.quick else FULL, threads=chosen.threads), chosen.photos)
+    bench = Bench(
+        composed, replace(QUICK if chosen.quick else FULL, threads=chosen.threads), chosen.photos, CLOCKS[chosen.clock]
+    )
     found = [row for name in rows for row in ROWS[name](bench)]
-    facts = machine_facts(chosen.threads)
+    facts = machine_facts(chosen.threads) | {"clock": chosen.clock}
     show(json.dumps(as_values(facts, found), indent=1) if chosen.json else as_text(facts, found))
     return int(not chosen.quick and any(row.met is False for row in found))
 
 
-def asked(names: Sequence[str], photos: Path | None, threads: str) -> list[str]:
+def asked(names: Sequence[str], photos: Path | None, threads: str, clock: str) -> list[str]:
     """The rows to measure, all of them where none is named.
 
     Raises:
@@ -66,6 +70,8 @@ def asked(names: Sequence[str], photos: Path | None, threads: str) -> list[str]:
     """
     if threads != "auto" and not (threads.isdecimal() and int(threads) > 0):
         raise ConfigError(f"--threads {threads}: allowed: auto, or a number from 1")
+    if clock == "cpu" and threads != "1":
+        raise ConfigError(f"--clock cpu: adds up the time of all threads (--threads {threads}); add --threads 1")
     for name in names:
         if name not in MINUTES:
             raise ConfigError(f"{name}: no such row.{nearest(name, list(MINUTES))} Have: {', '.join(MINUTES)}")

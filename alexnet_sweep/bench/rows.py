@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 from alexnet_sweep.assemble import MEMORY_FORMATS, Assembly
 from alexnet_sweep.backend import backend
 from alexnet_sweep.bench.subjects import Compose, Sizes, alexnet, cifar, endless, job_on, photographs, squares
-from alexnet_sweep.bench.timing import Figure, Row, best, interleaved, ratios, seconds_of
+from alexnet_sweep.bench.timing import CLOCKS, Clock, Figure, Row, best, interleaved, ratios, seconds_of
 from alexnet_sweep.config import Config
 from alexnet_sweep.data.decode import decoded, square
 from alexnet_sweep.data.opening import open_source
@@ -37,6 +37,7 @@ class Bench:
     compose: Compose
     sizes: Sizes
     photos: Path | None = None  # a folder of JPEGs in place of drawn ones
+    clock: Clock = CLOCKS["wall"]
 
     def one_core(self) -> Config:
         return alexnet(self.compose, replace(self.sizes, threads="1"))
@@ -69,7 +70,7 @@ def augment(bench: Bench) -> list[Row]:
             for _ in job.trainer.batches.epoch(0):
                 pass
 
-        found = interleaved({"theirs": theirs, "ours": ours}, sizes.rounds)
+        found = interleaved({"theirs": theirs, "ours": ours}, sizes.rounds, bench.clock)
     rates = {"from JPEG": _rates(found["theirs"], len(files)), "stored": _rates(found["ours"], sizes.large_batch)}
     what = f"crop, mirror, colours, mean, {sizes.stored_px} to {sizes.crop_px} px, one core, against each JPEG by PIL"
     return [Row("augment", what, 8.0, False, ratios(rates["stored"].values, rates["from JPEG"].values), rates)]
@@ -105,7 +106,7 @@ def decode(bench: Bench) -> list[Row]:
             for image in decoded(split_of_photos, 0, len(files), side):
                 square(image, side, data.geometry)
 
-        found = interleaved({"theirs": theirs, "ours": ours}, sizes.rounds)
+        found = interleaved({"theirs": theirs, "ours": ours}, sizes.rounds, bench.clock)
     rates = {"PIL draft": _rates(found["theirs"], len(files)), "packing": _rates(found["ours"], len(files))}
     what = "decoding while packing, one core, against PIL's draft mode and resize"
     return [Row("decode", what, 1.0, False, ratios(found["theirs"], found["ours"]), rates)]
@@ -138,7 +139,7 @@ def lrn(bench: Bench) -> list[Row]:
                     label = f"compiled, {name}"
                     alternatives[label] = lambda norm=compiled, own=own: _forth_and_back(norm, *own)  # type: ignore[misc]
                     differences[label] = _largest_difference(_forth_and_back(compiled, *own), expected)
-        seconds = interleaved(alternatives, sizes.rounds)
+        seconds = interleaved(alternatives, sizes.rounds, bench.clock)
     torchs = Figure("ms", [1000 * value for value in seconds["torch"]])
     for name, difference in differences.items():
         kind = name.split(",")[0]
@@ -176,7 +177,9 @@ def step(bench: Bench) -> list[Row]:
     images = squares(sizes.batch, sizes.stored_px)
     with backend(alexnet(bench.compose, sizes).trainer):
         jobs = {name: job_on(alexnet(bench.compose, sizes, *arm), images, CLASSES) for name, arm in arms.items()}
-        seconds = interleaved({name: _updating(job) for name, job in jobs.items()}, sizes.rounds, warm_up=2)
+        seconds = interleaved(
+            {name: _updating(job) for name, job in jobs.items()}, sizes.rounds, bench.clock, warm_up=2
+        )
     milliseconds = {name: Figure("ms", [1000 * value for value in values]) for name, values in seconds.items()}
     what = f"AlexNet step at {sizes.crop_px} px, two_gpu, batch {sizes.batch}, LRN on against off"
     note = _of_two("channels_last", milliseconds["eager"], "contiguous", milliseconds["eager, contiguous"])
@@ -217,6 +220,7 @@ def store(bench: Bench) -> list[Row]:
                 "memory": lambda: [memory() for _ in range(sizes.steps)],
             },
             sizes.rounds,
+            bench.clock,
         )
     what = f"an epoch at {sizes.crop_px} px from the packed store, against the same updates on tensors in memory"
     rates = {"from the store": _rates(found["store"], count), "in memory": _rates(found["memory"], count)}
@@ -244,15 +248,16 @@ def peak(bench: Bench) -> list[Row]:
             updates = {name: _updating(job_on(choice, images, CLASSES)) for name, choice in chosen.items()}
             for update in updates.values():
                 update()
-            seconds_of(lambda: one @ other)
+            one @ other
             shares: dict[str, list[float]] = {name: [] for name in updates}
             times: dict[str, list[float]] = {name: [] for name in updates}
             rates = []
             for _ in range(sizes.rounds):
                 for name, update in updates.items():
-                    before = seconds_of(lambda: one @ other)
-                    times[name].append(seconds_of(update))
-                    rate = 2 * sizes.product_side**3 / (before + seconds_of(lambda: one @ other))  # of the two products
+                    before = seconds_of(lambda: one @ other, bench.clock)
+                    times[name].append(seconds_of(update, bench.clock))
+                    of_two_products = before + seconds_of(lambda: one @ other, bench.clock)
+                    rate = 2 * sizes.product_side**3 / of_two_products
                     rates.append(2e-9 * rate)
                     shares[name].append(products / times[name][-1] / rate)
         for name, found in shares.items():
@@ -271,11 +276,11 @@ def small(bench: Bench) -> list[Row]:
         count = config.trainer.batch_size * 8
         with backend(config.trainer):
             job = job_on(config, squares(count, config.data.stored_px), 10)
-            inside, one = _timed_updates(job), partial(next, endless(job))
+            inside, one = _timed_updates(job, bench.clock), partial(next, endless(job))
             for _ in range(3):
                 one()
             inside.clear()
-            whole = [seconds_of(one) for _ in range(sizes.rounds * 4)]
+            whole = [seconds_of(one, bench.clock) for _ in range(sizes.rounds * 4)]
         what = f"share of a step outside the network, {experiment}, batch {config.trainer.batch_size}"
         shares = [1 - update / step for update, step in zip(inside, whole, strict=True)]
         figures = {
@@ -286,14 +291,14 @@ def small(bench: Bench) -> list[Row]:
     return rows
 
 
-def _timed_updates(job: Assembly) -> list[float]:
+def _timed_updates(job: Assembly, clock: Clock) -> list[float]:
     """The seconds of every update that the trainer makes from now on."""
     found: list[float] = []
     update = job.trainer.update
 
     def timed(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         answers = []
-        found.append(seconds_of(lambda: answers.append(update(inputs, targets))))
+        found.append(seconds_of(lambda: answers.append(update(inputs, targets)), clock))
         return answers[0]
 
     job.trainer.update = timed  # type: ignore[method-assign]
@@ -320,7 +325,9 @@ def views(bench: Bench) -> list[Row]:
                 device=job.device,
             )
 
-        found = interleaved({"centre": lambda: evaluated(False), "ten": lambda: evaluated(True)}, sizes.rounds)
+        found = interleaved(
+            {"centre": lambda: evaluated(False), "ten": lambda: evaluated(True)}, sizes.rounds, bench.clock
+        )
     figures = {name: Figure("ms", [1000 * value for value in values]) for name, values in found.items()}
     what = f"ten views of {sizes.batch} images at {sizes.crop_px} px, against ten times the centre view"
     return [Row("views", what, 1.05, True, [value / 10 for value in ratios(found["ten"], found["centre"])], figures)]
