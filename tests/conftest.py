@@ -1,5 +1,8 @@
-"""Fixtures: composed configs, and tiny data sets made on the spot."""
+"""Fixtures: composed configs, tiny data sets made on the spot, and a SLURM cluster on this machine."""
 
+import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -99,3 +102,30 @@ def photos(tmp_path: Path) -> Path:
                 pixels[..., 2 - number] += 150
                 Image.fromarray(pixels).save(folder / f"{index:02d}.png")
     return root
+
+
+CLUSTER = Path(__file__).parent / "cluster/slurm"
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An empty folder that the nodes of a real SLURM cluster see; the cluster is started if it does not run.
+
+    Where it could be installed (root, apt-get) a cluster that does not start is an error, elsewhere a reason to skip.
+    """
+    already_up = subprocess.run([CLUSTER, "status"], capture_output=True, check=False).returncode == 0
+    started = subprocess.run([CLUSTER, "up"], capture_output=True, text=True, check=False)
+    if started.returncode != 0:
+        if os.getuid() == 0 and shutil.which("apt-get"):
+            pytest.fail(started.stderr, pytrace=False)
+        pytest.skip(started.stderr.strip().splitlines()[-1])
+    before = os.environ.get("SLURM_CONF")
+    os.environ["SLURM_CONF"] = started.stdout.strip().removeprefix("export SLURM_CONF=")
+    try:
+        yield tmp_path_factory.mktemp("cluster")
+    finally:
+        os.environ.pop("SLURM_CONF")
+        if before is not None:
+            os.environ["SLURM_CONF"] = before
+        if not already_up:
+            subprocess.run([CLUSTER, "down"], capture_output=True, check=True)
