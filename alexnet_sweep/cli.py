@@ -85,6 +85,9 @@ def _task(composed: DictConfig) -> dict[str, Any] | None:
         config = typed(composed, [str(word) for word in typed_overrides])
         if config.study is not None and not in_a_sweep:
             raise ConfigError(f"study={config.study}: a study is a sweep; add -m")
+        launcher = HydraConfig.get().runtime.choices["hydra/launcher"]
+        if launcher != "basic" and not in_a_sweep:
+            raise ConfigError(f"hydra/launcher={launcher}: launches the runs of a sweep; add -m, for one run as well")
         return run_one(config, in_a_sweep=in_a_sweep)
     except Exception as error:
         if in_a_sweep:

@@ -331,6 +331,8 @@ class SweepConfig:
     isolation: str = choice("none", "process")  # a process of its own for each run
     at_once: int | None = between(1)  # runs at the same time, with a parallel launcher; null: as many as fit
     runs_per_gpu: int = between(1)
+    wait: bool = MISSING  # false: submit to the cluster's queue, and return
+    cancel: bool = MISSING  # cancel what this study has in a cluster's queue, and do nothing else
     max_runs: int = between(1)
 
 

@@ -38,6 +38,8 @@ class RunsFailed(Exception):
 class Interrupted(KeyboardInterrupt):
     """The user asked to stop; what was reached is saved. Exit code 130."""
 
+    signal: int | None = None  # that asked for it, where it was one
+
 
 def nearest(found: str, allowed: Iterable[str]) -> str:
     """` Did you mean 'x'?` for the closest allowed word, or nothing if none is close."""

@@ -85,7 +85,7 @@ def run(
     folder = RunFolder(Path(config.paths.runs) / run_id)
     claimed = folder.claimed(config.trainer.epochs, source_hash(config), admit)
     gpus = torch.cuda.device_count() if kind.type == "cuda" else 0
-    with own_gpu(gpus) as gpu, claimed as claim, logging_to(folder), backend(config.trainer):
+    with own_gpu(gpus) as gpu, stop_on_signal() as stop, claimed as claim, logging_to(folder), backend(config.trainer):
         device = kind if gpu is None else torch.device("cuda", gpu)
         if gpu is not None:
             torch.cuda.set_device(device)
@@ -93,8 +93,7 @@ def run(
             logger.warning("{}", warning)
         folder.failure.unlink(missing_ok=True)
         try:
-            with stop_on_signal() as stop:
-                return _run(config, device, folder, claim, stop, training_id)
+            return _run(config, device, folder, claim, stop, training_id)
         except Interrupted:
             logger.warning("run {} stopped", run_id)
             raise

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import psutil
 
+QUEUE_JOB = "ALEXNET_SWEEP_JOB"
+
 
 def usable_cores() -> int:
     """Cores this process may use (an affinity mask, as SLURM and taskset set it, counts)."""
@@ -39,6 +41,11 @@ def free_bytes(folder: Path) -> int:
     """Room on the disk of a folder, which need not be there yet."""
     there = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
     return int(psutil.disk_usage(str(there)).free)
+
+
+def queue_job() -> str | None:
+    """The job of a cluster's queue that this process belongs to, as its launcher has told; None outside of one."""
+    return os.environ.get(QUEUE_JOB)
 
 
 def memory_bytes() -> int:

@@ -22,7 +22,14 @@ from alexnet_sweep.groups import options
 
 LIBRARIES = ("hydra.", "omegaconf.", "antlr4.", "yaml.")
 LONGEST = 400
-IN_THE_EXTRA = ("joblib", "submitit_local", "submitit_slurm")
+# Launchers that come with an extra, as Hydra's message names what it lacks.
+IN_THE_EXTRA = {
+    "joblib": ("hydra/launcher/joblib", "parallel"),
+    "submitit_local": ("hydra/launcher/submitit_local", "parallel"),
+    "submitit_slurm": ("hydra/launcher/submitit_slurm", "slurm"),
+    "slurm": ("hydra/launcher/submitit_slurm", "slurm"),
+    "slurm_multi_gpu": ("hydra/launcher/submitit_slurm", "slurm"),
+}
 
 
 def is_users(error: Exception) -> bool:
@@ -118,15 +125,17 @@ def _about(argument: str, message: str) -> str | None:
         return f"'{argument}': no key; write KEY=VALUE"
     if "Ambiguous value" in message and f"'{argument}'" in message:
         return f"{argument}: several values; add -m to sweep over them, or write a list as {key}=[{value}]"
-    if key == "hydra/launcher" and value in IN_THE_EXTRA and f"'{key}/{value}'" in message:
-        return f"{argument}: not installed; install the extra: pip install -e '.[parallel]' in the checkout"
+    lacking, extra = IN_THE_EXTRA.get(value, ("", ""))
+    if key == "hydra/launcher" and lacking and f"'{lacking}'" in message:
+        return f"{argument}: not installed; install the extra: pip install -e '.[{extra}]' in the checkout"
     groups = options()
     parents = {group.split("/")[0] for group in groups if "/" in group}
     if "Config group override must be" in message and (key in groups or key in parents):
         have = groups.get(key) or sorted(group for group in groups if group.startswith(f"{key}/"))
         return f"{argument}: not an option; have: {', '.join(have)}"
     if key in groups:
-        return _about_options(key, value, groups[key], message)
+        hydras = ("basic", *IN_THE_EXTRA) if key == "hydra/launcher" else ()  # beside those in our own files
+        return _about_options(key, value, sorted({*groups[key], *hydras}), message)
     keys = dict(_keys())
     if key in keys:
         return _about_value(argument, key, keys[key], message)

@@ -1,4 +1,7 @@
-"""How far the runs of a study are, from its files alone: read again and again, and only what has changed. No torch."""
+"""How far the runs of a study are: its files are read again and again, and only what has changed. No torch.
+
+Where a study has jobs in a cluster's queue, the queue is asked too, every few seconds.
+"""
 
 import csv
 import math
@@ -13,12 +16,25 @@ from typing import Any
 
 from alexnet_sweep import machine
 from alexnet_sweep.errors import FolderError
-from alexnet_sweep.store import DONE, FAILED, INTERRUPTED, RUNNING, RunFolder, StudyFolder, one_line, study_folder
+from alexnet_sweep.queues import QueueError, Seen, cut_off
+from alexnet_sweep.store import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    RUNNING,
+    Job,
+    RunFolder,
+    StudyFolder,
+    one_line,
+    study_folder,
+)
+from alexnet_sweep.submitted import Submitted
 from alexnet_sweep.wording import counted, duration
 
 WAITING, DEAD, UNREADABLE = "waiting", "dead", "unreadable"
 STATES = (DONE, RUNNING, WAITING, FAILED, INTERRUPTED, DEAD, UNREADABLE)
 TO_DO = (WAITING, INTERRUPTED, DEAD)  # what a sweep still starts, or goes on with
+ASK_QUEUE_SECONDS = 5.0
 READERS = 16  # on a shared file system most of the time is waiting for the server
 
 Stamp = tuple[int, ...] | None
@@ -56,6 +72,7 @@ class Row:
     host: str | None = None
     process: int | None = None
     reason: str | None = None
+    queue: str | None = None  # pending, running or requeued, and why, where its job is in a cluster's queue
 
 
 class Reader:
@@ -71,12 +88,42 @@ class Reader:
         self._plan_stamp = _stamp(self.folder.plan)
         self._planned = planned_runs(self.folder)
         self._known: dict[Planned, tuple[tuple[Stamp, ...], Row]] = {}
+        self._jobs_stamp: Stamp = None
+        self._submitted: Submitted | None = None
+        self._jobs: dict[str, tuple[Job, Seen]] = {}
+        self._asked = -math.inf
+        self.trouble: str | None = None  # why the queue could not be asked
 
     def rows(self) -> list[Row]:
         """One for every planned run, in the plan's order."""
         self._look_at_plan()
+        self._look_at_queue()
         with ThreadPoolExecutor(READERS) as pool:
-            return list(pool.map(self._row, self._planned))
+            return [self._in_the_queue(row) for row in pool.map(self._row, self._planned)]
+
+    def _look_at_queue(self) -> None:
+        stamp = _stamp(self.folder.jobs)
+        if stamp is None or (stamp == self._jobs_stamp and time.monotonic() - self._asked < ASK_QUEUE_SECONDS):
+            return
+        try:
+            if self._submitted is None or stamp != self._jobs_stamp:
+                self._submitted = Submitted(self.folder, self.runs)
+            self._jobs, self.trouble = self._submitted.look(), None
+        except (FolderError, QueueError) as error:
+            self._jobs, self.trouble = {}, str(error)
+        self._jobs_stamp, self._asked = stamp, time.monotonic()
+
+    def _in_the_queue(self, row: Row) -> Row:
+        """The row with what the queue says of its job."""
+        if row.state == DONE or row.run_id not in self._jobs:
+            return row
+        assert self._submitted is not None and self._submitted.queue is not None, "it has jobs"
+        job, seen = self._jobs[row.run_id]
+        if seen.live:
+            told = None if row.state == INTERRUPTED else row.reason  # why it was interrupted is no news any more
+            return replace(row, queue=f"{seen.state} ({seen.why})" if seen.why else str(seen.state), reason=told)
+        reason = cut_off(RunFolder(self.runs / row.run_id).read_status(), job, seen, self._submitted.queue)
+        return row if reason is None else replace(row, state=INTERRUPTED, reason=reason, seconds_left=None)
 
     def _look_at_plan(self) -> None:
         stamp = _stamp(self.folder.plan)
@@ -194,7 +241,7 @@ def _state(folder: RunFolder, status: dict[str, Any]) -> tuple[str | None, str |
     if state == FAILED:
         return FAILED, str(status.get("reason") or "no reason recorded")
     if state == INTERRUPTED:
-        return INTERRUPTED, None
+        return INTERRUPTED, status.get("reason") and str(status["reason"])
     return UNREADABLE, f"{folder.status.name}: state {state!r}"
 
 

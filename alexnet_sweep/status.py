@@ -1,4 +1,4 @@
-"""`python -m alexnet_sweep.status [STUDY]`: a live table of a study, from its files alone. Imports no torch."""
+"""`python -m alexnet_sweep.status [STUDY]`: a live table of a study, from its files and its queue. Imports no torch."""
 
 import argparse
 import json
@@ -26,8 +26,8 @@ HOME, CLEAR_LINE, CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
 
 GAP, BELOW = "  ", "  └ "
 LEAST_ARM = 20  # columns that a label is cut to before others are left out
-DROPPED_FIRST = ("images/s", "epoch", "host", "left", "error, %", "seed")
-TO_THE_LEFT = ("arm", "state", "host")
+DROPPED_FIRST = ("images/s", "epoch", "host", "left", "queue", "error, %", "seed")
+TO_THE_LEFT = ("arm", "state", "queue", "host")
 
 
 def table(rows: Sequence[Row], width: int) -> list[str]:
@@ -42,6 +42,7 @@ def table(rows: Sequence[Row], width: int) -> list[str]:
         "state": [row.state for row in rows],
         "epoch": ["" if row.epoch is None else f"{row.epoch}/{row.epochs}" for row in rows],
         "steps": [_progress(row) for row in rows],
+        "queue": [printable(row.queue or "") for row in rows],
         "error, %": ["" if row.error is None else f"{100 * row.error:.2f} {row.error_of:<{kind}}" for row in rows],
         "images/s": ["" if row.images_per_second is None else f"{row.images_per_second:,.0f}" for row in rows],
         "left": ["" if row.seconds_left is None else duration(row.seconds_left) for row in rows],
@@ -146,6 +147,11 @@ def screen(title: str, rows: Sequence[Row], width: int, height: int) -> list[str
     return [cut(line, width) for line in lines[-max(1, height) :]]
 
 
+def heading(reader: Reader) -> str:
+    """The study's name, and why its queue is not shown where it cannot be asked."""
+    return printable(reader.folder.name + (f" (queue: {reader.trouble})" if reader.trouble else ""))
+
+
 def watch(reader: Reader, every: float) -> None:
     """Draw the table again and again, until all runs are done or Ctrl-C."""
     lines: list[str] = []
@@ -154,7 +160,7 @@ def watch(reader: Reader, every: float) -> None:
         while True:
             rows = reader.rows()
             width, height = shutil.get_terminal_size()
-            title = f"{printable(reader.folder.name)}{GAP}{time.strftime('%H:%M:%S')}"
+            title = f"{heading(reader)}{GAP}{time.strftime('%H:%M:%S')}"
             # Not the last column: a terminal that waits there to wrap clears that sign with the rest of the line.
             lines = screen(title, rows, width - 1, height)
             # In one piece, over what was there: nothing is ever half drawn, nothing flickers.
@@ -174,7 +180,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m alexnet_sweep.status",
         description="A study's runs as they go: state, progress, last held-out error (test error, by the centre view, "
-        "once a run is done), time left. Reads files alone, so it works on every host that sees them.",
+        "once a run is done), time left. Reads files, so it works on every host that sees them; where the study has "
+        "jobs in a cluster's queue, the queue is asked as well.",
         epilog="example: python -m alexnet_sweep.status --once",
     )
     parser.add_argument("study", nargs="?", help="a folder name under RUNS/_studies (the one planned last)")
@@ -194,7 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.json:
         rows = reader.rows()
         counts = Counter(row.state for row in rows)
-        figures = {"study": reader.folder.name, "runs": [asdict(row) for row in rows]}
+        figures = {"study": reader.folder.name, "queue_trouble": reader.trouble, "runs": [asdict(row) for row in rows]}
         print(json.dumps(figures | {"states": counts, "seconds_left": seconds_left(rows)}, indent=1))
     elif on_terminal and not chosen.once and os.environ.get("TERM", "dumb") != "dumb":
         watch(reader, chosen.every)
@@ -202,7 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Where nobody looks at a screen nothing is cut, unless COLUMNS says how wide it may be.
         width = shutil.get_terminal_size((80, 24) if on_terminal else (sys.maxsize, 24)).columns
         rows = reader.rows()
-        print("\n".join(screen(printable(reader.folder.name), rows, width, sys.maxsize)))
+        print("\n".join(screen(heading(reader), rows, width, sys.maxsize)))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Being asked to stop: Ctrl-C or SIGTERM become a question that training asks between two steps."""
+"""Being asked to stop: a signal becomes a question that training asks between two steps."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -11,7 +11,11 @@ Stop = Callable[[], bool]
 
 @contextmanager
 def stop_on_signal() -> Iterator[Stop]:
-    """A question to ask between steps: has Ctrl-C or SIGTERM come? A second Ctrl-C stops at once."""
+    """A question to ask between steps: has Ctrl-C or SIGTERM come? A second Ctrl-C stops at once.
+
+    So does a user signal for which whoever started this process has set a handler, as launchers of clusters do to hear
+    of a time limit: it is the `signal` of the `Interrupted` that leaves the block, to be acted on there.
+    """
     asked: list[int] = []
     before = {}
 
@@ -20,14 +24,16 @@ def stop_on_signal() -> Iterator[Stop]:
             raise KeyboardInterrupt
         asked.append(number)
 
+    theirs = [number for number in (signal.SIGUSR1, signal.SIGUSR2) if callable(signal.getsignal(number))]
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, *theirs):
             before[number] = signal.signal(number, note)
     except ValueError:  # not the main thread: whoever runs us there owns the signals
         before.clear()
     try:
         yield lambda: bool(asked)
-    except Interrupted:
+    except Interrupted as stopped:
+        stopped.signal = next((number for number in asked if number in theirs), asked[0] if asked else None)
         raise
     except KeyboardInterrupt as second:
         raise Interrupted("stopped at once; the same command goes on from the last checkpoint") from second

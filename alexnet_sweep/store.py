@@ -1,7 +1,8 @@
 """Names and writes every file of a run folder and of a study folder; reads results back.
 
     runs/<run_id>/         one run, whichever study asked first     (RunFolder)
-    runs/_studies/<name>/  plan.json: which runs a study needs       (StudyFolder)
+    runs/_studies/<name>/  plan.json: which runs a study needs; jobs.json: which jobs
+                           of a cluster's queue carry them out       (StudyFolder)
     runs/_trained/<id>     who has trained what evaluations share    (trained_as, note_trained)
     runs/_data/            packed data sets                          (alexnet_sweep.data.pack)
 
@@ -13,7 +14,7 @@ import io
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,11 +197,21 @@ class RunFolder:
         except FolderError:
             return {}
 
+    def note_cut_off(self, reason: str, job: str) -> None:
+        """Record from outside why the run's job has ended, unless it has been started again since."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(self.path / ".lock", timeout=30):
+            status = self.read_status()
+            if not status or (status.get("job") == job and status.get("state") in (RUNNING, INTERRUPTED)):
+                write_json(self.status, status | {"state": INTERRUPTED, "reason": reason, "job": job})
+
     def alive_elsewhere(self) -> str | None:
         """Who is running this run at the moment (`host process N`), if it is not this process."""
         status = self.read_status()
         if status.get("state") != RUNNING:
             return None
+        if status.get("job") is not None and status["job"] == machine.queue_job():
+            return None  # this job itself, before it was requeued
         host, process = status.get("host"), _number(status, "process")
         owner = f"{host} process {process:.0f}"
         if host != machine.host():
@@ -290,13 +301,22 @@ class Claim:
                 "boot": machine.boot(),
                 "process": os.getpid(),
                 "process_started": machine.started(os.getpid()),
-                "slurm_job": os.environ.get("SLURM_JOB_ID"),
+                "job": machine.queue_job(),
                 "attempts": self.attempts,
                 "failures": self.failures,
                 "source_hash": self.source_hash,
                 **self.progress,
             },
         )
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job of a cluster's queue that was submitted for a run."""
+
+    job: str
+    run_id: str
+    log: Path
 
 
 @dataclass(frozen=True)
@@ -312,6 +332,43 @@ class StudyFolder:
     @property
     def plan(self) -> Path:
         return self.path / "plan.json"
+
+    @property
+    def jobs(self) -> Path:
+        return self.path / "jobs.json"
+
+    @property
+    def job_logs(self) -> Path:
+        return self.path / "jobs"
+
+    def locked(self) -> filelock.BaseFileLock:
+        """Held while jobs are submitted, so that two starts do not both submit them; gone with its process."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        return filelock.FileLock(self.path / ".jobs.lock")
+
+    def write_jobs(self, queue: str, jobs: Sequence[Job]) -> None:
+        """What this study has submitted to a queue, in that order."""
+        listed = [{"job": job.job, "run_id": job.run_id, "log": str(job.log)} for job in jobs]
+        write_json(self.jobs, {"format": FORMAT, "queue": queue, "jobs": listed})
+
+    def read_jobs(self) -> tuple[str, list[Job]] | None:
+        """The queue's name and the jobs; None where nothing was submitted.
+
+        Raises:
+            FolderError: where the file cannot be trusted.
+        """
+        found = _read_json(self.jobs)
+        if found is None:
+            return None
+        try:
+            if found["format"] != FORMAT:
+                raise ValueError(f"format {found['format']}, not {FORMAT}")
+            jobs = [Job(str(job["job"]), str(job["run_id"]), Path(job["log"])) for job in found["jobs"]]
+            return str(found["queue"]), jobs
+        except (KeyError, TypeError, ValueError) as error:
+            raise FolderError(
+                f"{self.jobs}: cannot be read ({one_line(error)}); cancel the study's jobs by hand and delete the file"
+            ) from error
 
     def write_plan(self, plan: dict[str, Any]) -> None:
         write_json(self.plan, {"format": FORMAT, **plan})

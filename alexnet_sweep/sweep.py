@@ -11,21 +11,27 @@ from typing import Any
 
 from loguru import logger
 
-from alexnet_sweep.errors import Interrupted, RunsFailed
+from alexnet_sweep.config import SweepConfig
+from alexnet_sweep.errors import ConfigError, Interrupted, RunsFailed
 from alexnet_sweep.identity import source_hash, training_id
 from alexnet_sweep.ledger import TO_TRAIN, Action, Decision, decide_all, summary
 from alexnet_sweep.planning import Asked, Planner, chosen_levels
-from alexnet_sweep.store import RunFolder, study_folder
+from alexnet_sweep.store import FAILED, RunFolder, study_folder
 from alexnet_sweep.study import Compose, PlannedRun, Study
 from alexnet_sweep.study_file import BASELINE
+from alexnet_sweep.submitted import Cluster, Submitted
 from alexnet_sweep.terminal import show
+from alexnet_sweep.wording import counted
 
 Launch = Callable[[list[list[str]]], Sequence[Any]]
 POLL_SECONDS = 1.0
 
 
-def conduct(asked: Asked, *, compose: Compose, launch: Launch) -> list[Any]:
+def conduct(asked: Asked, *, compose: Compose, launch: Launch, cluster: Cluster | None = None) -> list[Any]:
     """Carry out a sweep; `launch` runs override lists and returns Hydra's job returns.
+
+    With a `cluster` runs go to its queue instead, and on there if this process ends; a start of the same sweep finds
+    them there.
 
     Raises:
         SweepError: before anything is written or launched.
@@ -34,20 +40,30 @@ def conduct(asked: Asked, *, compose: Compose, launch: Launch) -> list[Any]:
     """
     planner = Planner(asked, compose)
     tuning, study = planner.tuning(), planner.study()  # both are checked before the first run starts
+    settings = planner.settings.sweep
+    if settings.cancel:
+        _cancel([tuning, study] if tuning else [study], planner)
+        return []
+    if cluster is None and not settings.wait:
+        raise ConfigError("sweep.wait=false: this launcher has no queue; add hydra/launcher=slurm, or set it to true")
     returns: list[Any] = []
     try:
         if tuning is not None:
             study = tuning
-            returns += _carried_out(tuning, planner, launch)
+            returns += _carried_out(tuning, planner, launch, cluster)
             chosen = chosen_levels(tuning, planner.runs)
-            stopped = planner.settings.sweep.on_failure == "stop" and _undone(planner.runs, tuning.runs)
+            stopped = settings.on_failure == "stop" and _undone(planner.runs, tuning.runs)
             if BASELINE in chosen and len(chosen) > 1 and not stopped:  # else there is nothing to compare
                 study = planner.study(chosen)
         if study is not tuning:
-            returns += _carried_out(study, planner, launch)
+            returns += _carried_out(study, planner, launch, cluster)
+    except _LeftInTheQueue as left:
+        logger.info("{}; the same command goes on from here, sweep.cancel=true cancels them", left)
+        return returns
     except KeyboardInterrupt as interrupt:
         _report(study, planner)
-        raise Interrupted("stopped; the same command goes on from here") from interrupt
+        what = "stopped" if cluster is None else "no longer waiting, jobs in the queue go on"
+        raise Interrupted(f"{what}; the same command goes on from here") from interrupt
     _report(study, planner)
     undone = _undone(planner.runs, (*(tuning.runs if tuning else ()), *study.runs))
     if undone:
@@ -55,9 +71,15 @@ def conduct(asked: Asked, *, compose: Compose, launch: Launch) -> list[Any]:
     return returns
 
 
-def _carried_out(study: Study, planner: Planner, launch: Launch) -> list[Any]:
+class _LeftInTheQueue(Exception):
+    """Jobs of the study are in the queue, and nobody waits for them."""
+
+
+def _carried_out(study: Study, planner: Planner, launch: Launch, cluster: Cluster | None) -> list[Any]:
     """Launch what is missing of a study, until all is done, given up, or failed where a failure stops it."""
     settings, runs = planner.settings.sweep, planner.runs
+    if cluster is not None:
+        Submitted(study_folder(runs, study.name), runs).settle()
     decisions = decide_all(study.runs, runs, settings, source_hash)
     for run in _to_train(study, decisions):
         planner.facts.pack(run.config)
@@ -68,12 +90,15 @@ def _carried_out(study: Study, planner: Planner, launch: Launch) -> list[Any]:
     }
     study_folder(runs, study.name).write_plan(plan)
     logger.info("study {}: {}", study.name, summary(decisions))
+    if cluster is not None:
+        _queued(study, planner, cluster, decisions)
+        return []
     returns: list[Any] = []
     launched: Counter[str] = Counter()
     waiting = False
     while True:
         wanted = [run for run in _to_train(study, decisions) if launched[run.run_id] <= settings.retries]
-        for batch in _batches(wanted, planner, settings.on_failure):
+        for batch in _batches(wanted, planner, settings):
             returns.extend(launch([list(run.overrides) for run in batch]))
             tried = [run for run in batch if RunFolder(runs / run.run_id).alive_elsewhere() is None]
             launched.update(run.run_id for run in tried)
@@ -91,18 +116,63 @@ def _carried_out(study: Study, planner: Planner, launch: Launch) -> list[Any]:
         decisions = decide_all(study.runs, runs, replace(settings, retrain=None, stale="keep"), source_hash)
 
 
+def _queued(study: Study, planner: Planner, cluster: Cluster, decisions: Sequence[Decision]) -> None:
+    """Submit what is missing of a study and not in the queue yet, and wait until all is done, given up or cut off.
+
+    A failed run is tried again; one that its queue has ended (cancelled, out of memory, …) is left to the next start.
+
+    Raises:
+        _LeftInTheQueue: where sweep.wait=false.
+    """
+    settings, runs, folder = planner.settings.sweep, planner.runs, study_folder(planner.runs, study.name)
+    submitted: Counter[str] = Counter()
+    while True:
+        with folder.locked():
+            jobs = Submitted(folder, runs)
+            live = jobs.live()
+            wanted = [run for run in _to_train(study, decisions) if _may_start(run, submitted[run.run_id], planner)]
+            batches = _batches([run for run in study.runs if run in wanted or run.run_id in live], planner, settings)
+            new = [run for run in batches[0] if run.run_id not in live] if batches else []
+            if new:
+                jobs.submit(new, cluster)
+                submitted.update(run.run_id for run in new)
+        if not settings.wait and (new or live):
+            raise _LeftInTheQueue(f"{len(new)} jobs submitted, {len(live)} were in the queue")
+        elsewhere = [decision for decision in decisions if decision.action is Action.ALIVE]
+        if not (new or live or elsewhere):
+            return
+        jobs.wait()
+        if not (new or live):
+            time.sleep(POLL_SECONDS)
+        jobs.settle()
+        decisions = decide_all(study.runs, runs, replace(settings, retrain=None, stale="keep"), source_hash)
+        if settings.on_failure == "stop" and _undone(runs, batches[0] if batches else []):
+            return
+
+
+def _may_start(run: PlannedRun, submitted: int, planner: Planner) -> bool:
+    failed = RunFolder(planner.runs / run.run_id).read_status().get("state") == FAILED
+    return submitted == 0 or (failed and submitted <= planner.settings.sweep.retries)
+
+
+def _cancel(studies: Sequence[Study], planner: Planner) -> None:
+    for study in studies:
+        number = Submitted(study_folder(planner.runs, study.name), planner.runs).cancel()
+        logger.info("study {}: {} cancelled", study.name, counted(number, "job"))
+
+
 def _to_train(study: Study, decisions: Sequence[Decision]) -> list[PlannedRun]:
     chosen = {decision.run_id for decision in decisions if decision.action in TO_TRAIN}
     return [run for run in study.runs if run.run_id in chosen]
 
 
-def _batches(wanted: Sequence[PlannedRun], planner: Planner, on_failure: str) -> list[list[PlannedRun]]:
+def _batches(wanted: Sequence[PlannedRun], planner: Planner, settings: SweepConfig) -> list[list[PlannedRun]]:
     """What is launched together, never an empty batch: launchers refuse it.
 
     Runs that differ in their evaluation alone come after the one of them that trains. Where a failure must stop the
     rest, runs go one by one.
     """
-    if on_failure == "stop":
+    if settings.on_failure == "stop":
         return [[run] for run in wanted]
     trained: set[str] = set()
     training: list[PlannedRun] = []

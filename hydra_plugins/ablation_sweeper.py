@@ -20,6 +20,7 @@ from omegaconf import DictConfig, open_dict, read_write
 if TYPE_CHECKING:
     from alexnet_sweep.config import Config
     from alexnet_sweep.planning import Asked
+    from alexnet_sweep.submitted import Cluster
 
 
 @dataclass
@@ -68,7 +69,7 @@ class AblationSweeper(Sweeper):
             return []
         from alexnet_sweep.sweep import conduct
 
-        return [conduct(self._asked(arguments), compose=self._compose, launch=self._launch)]
+        return [conduct(self._asked(arguments), compose=self._compose, launch=self._launch, cluster=self._cluster())]
 
     def _is_ours(self) -> bool:
         """Whether this is a config of ours: Hydra hands any program's to the sweeper that is chosen."""
@@ -111,6 +112,13 @@ class AblationSweeper(Sweeper):
         with read_write(composed), open_dict(composed):
             del composed["hydra"]
         return typed(composed, overrides)
+
+    def _cluster(self) -> "Cluster | None":
+        """The launcher, if it is one that submits to a queue and does not wait."""
+        from alexnet_sweep.submitted import Cluster
+
+        submit = getattr(self.launcher, "submit", None)
+        return None if submit is None else Cluster(str(getattr(self.launcher, "queue", "")), submit)
 
     def _launch(self, batch: list[list[str]]) -> Sequence[Any]:
         from alexnet_sweep.launching import how_many_at_once, in_processes, sharing

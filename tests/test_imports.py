@@ -67,6 +67,7 @@ LAYERS = [
     {"data.building"},
     {
         "data.pack",
+        "queues",
         "report.canvas",
         "model.alexnet",
         "model.compiled",
@@ -75,8 +76,9 @@ LAYERS = [
         "ledger",
         "aggregate",
         "transfer",
-        "progress",
     },
+    {"slurm", "submitted"},
+    {"progress"},
     {"answers", "cleaner", "comparable", "data.batches", "estimate", "precheck", "model.build"},
     {"effects", "report", "report.figures", "report.flips", "report.numbers", "train", "predict", "planning"},
     {"checkpoint", "assemble", "interactions", "verdicts", "narrate", "report.html"},
@@ -93,6 +95,7 @@ LAYERS = [
         *("__main__", "bench.__main__", "clean", "compare", "data.__main__", "plan", "status", "summary"),
         "hydra_plugins.ablation_sweeper",
     },
+    {"hydra_plugins.slurm_launcher"},
 ]
 ALLOWED_BESIDE: set[tuple[str, str]] = set()
 TORCH_FREE = [
@@ -115,6 +118,9 @@ TORCH_FREE = [
     "plan",
     "forecast",
     "planning",
+    "queues",
+    "slurm",
+    "submitted",
 ]
 
 
@@ -124,7 +130,8 @@ def modules() -> dict[str, Path]:
         parts = path.relative_to(PACKAGE).with_suffix("").parts
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
         found[name] = path
-    found["hydra_plugins.ablation_sweeper"] = PACKAGE.parent / "hydra_plugins/ablation_sweeper.py"
+    for path in (PACKAGE.parent / "hydra_plugins").glob("*.py"):
+        found[f"hydra_plugins.{path.stem}"] = path
     return found
 
 
@@ -166,7 +173,7 @@ def loads(statement: str) -> set[str]:
 
 def test_what_plans_and_reports_imports_no_torch() -> None:
     statement = "; ".join(f"import alexnet_sweep.{name}" for name in TORCH_FREE)
-    assert "torch" not in loads(f"{statement}; import hydra_plugins.ablation_sweeper")
+    assert "torch" not in loads(f"{statement}; import hydra_plugins.ablation_sweeper, hydra_plugins.slurm_launcher")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"]])

@@ -250,11 +250,11 @@ def test_beats_in_quick_succession_write_once_but_forget_nothing(folder):
     assert folder.read_status()["epoch"] == 2
 
 
-def test_the_status_names_host_process_and_slurm_job(folder, monkeypatch):
-    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+def test_the_status_names_host_process_and_job(folder, monkeypatch):
+    monkeypatch.setenv(machine.QUEUE_JOB, "4711")
     with folder.claimed(3):
         status = folder.read_status()
-    assert (status["host"], status["process"], status["slurm_job"]) == (machine.host(), os.getpid(), "4711")
+    assert (status["host"], status["process"], status["job"]) == (machine.host(), os.getpid(), "4711")
 
 
 def test_a_live_claimant_elsewhere_is_named_and_a_second_one_refused(folder, claimant):

@@ -1,0 +1,85 @@
+"""A cluster's queue as the rest of the program sees it: what became of a job, and cancelling it. Imports no torch.
+
+Which scheduler it is, only the module that `queue_named` imports knows, and the launcher that submits to it.
+"""
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+from alexnet_sweep.errors import FolderError, SweepError
+from alexnet_sweep.store import FAILED, Job
+
+QUEUES = {"slurm": "alexnet_sweep.slurm"}
+
+
+class QueueError(SweepError):
+    """A queue that cannot be asked, or refuses."""
+
+
+class JobState(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    REQUEUED = "requeued"  # it has run, and waits to run again
+    ENDED = "ended"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A job as its queue sees it."""
+
+    state: JobState
+    why: str | None = None  # of a waiting job the queue's own word, of an ended one how it ended
+    well: bool = False  # it ended by itself, without an error
+
+    @property
+    def live(self) -> bool:
+        return self.state is not JobState.ENDED
+
+
+class Queue(Protocol):
+    """What is asked of a scheduler."""
+
+    def look(self, jobs: Sequence[str]) -> dict[str, Seen]:
+        """Every one of these jobs; one that is not known any more has ended.
+
+        Raises:
+            QueueError: where the queue cannot be asked.
+        """
+
+    def how_it_ended(self, seen: Seen, log: str) -> str:
+        """Of a job that has ended, in the light of what stands in its log: `was cancelled`."""
+
+    def cancel(self, jobs: Sequence[str]) -> None:
+        """Cancel these jobs; those that have ended are left alone.
+
+        Raises:
+            QueueError: where the queue refuses.
+        """
+
+
+def queue_named(name: str) -> Queue:
+    """
+    Raises:
+        FolderError: where there is no such queue: whatever named it was written by another version.
+    """
+    if name not in QUEUES:
+        raise FolderError(f"queue {name!r}: not known; have: {', '.join(QUEUES)}")
+    queue: Queue = importlib.import_module(QUEUES[name]).queue
+    return queue
+
+
+def cut_off(status: dict[str, Any], job: Job, seen: Seen, queue: Queue) -> str | None:
+    """Why a run without a result was cut off by the end of its job; None where it was not, or tells its own reason.
+
+    `status` is what the run has recorded itself, empty if no job of it has come so far.
+    """
+    if seen.live or status.get("state") == FAILED or (status and status.get("job") != job.job):
+        return None
+    try:
+        log = job.log.read_text(encoding="utf-8", errors="replace")
+    except OSError:  # it never started
+        log = ""
+    return f"job {job.job} {queue.how_it_ended(seen, log)}" + (f"; its log is {job.log}" if log else "")

@@ -1,0 +1,104 @@
+"""SLURM's queue: what `squeue`, `sacct` and `scancel` say, as `alexnet_sweep.queues` puts it. Imports no torch."""
+
+import re
+import subprocess
+from collections.abc import Sequence
+
+from alexnet_sweep.queues import JobState, QueueError, Seen
+
+ANSWER_SECONDS = 60
+# States that no job leaves. Whatever else SLURM calls a job (CONFIGURING, COMPLETING, …) is on its way.
+ENDS = {
+    "BOOT_FAIL": "lost its node",
+    "CANCELLED": "was cancelled",
+    "COMPLETED": "ended",
+    "DEADLINE": "met its deadline",
+    "FAILED": "failed",
+    "NODE_FAIL": "lost its node",
+    "OUT_OF_MEMORY": "ran out of memory",
+    "PREEMPTED": "was preempted",
+    "REVOKED": "was revoked",
+    "TIMEOUT": "met its time limit",
+}
+UNKNOWN = Seen(JobState.ENDED, "is not in the queue any more")
+
+
+class SlurmQueue:
+    """The cluster that this machine's SLURM commands talk to."""
+
+    def look(self, jobs: Sequence[str]) -> dict[str, Seen]:
+        if not jobs:
+            return {}
+        arrays = ",".join(dict.fromkeys(job.split("_")[0] for job in jobs))
+        # -r: a line for each element of an array, waiting ones too; -t all: also what has just ended.
+        fields = "JobArrayID:|,State:|,Reason:|,RestartCnt:|,exit_code:|"
+        listed = _ask("squeue", "-h", "-r", "-t", "all", "-O", fields, "-j", arrays, none="Invalid job id specified")
+        seen = {}
+        for line in listed.splitlines():
+            job, state, reason, restarts, code = (word.strip() for word in line.split("|")[:5])
+            seen[job] = _seen(state, divmod(int(code or 0), 256), reason, restarts)
+        older = [job for job in jobs if job not in seen]
+        return {job: seen[job] for job in jobs if job in seen} | (_remembered(older) if older else {})
+
+    def how_it_ended(self, seen: Seen, log: str) -> str:
+        assert seen.why is not None, "an ended job says how it ended"
+        # Without cgroups SLURM counts a job that it killed for its memory as failed, and tells of it in the log alone.
+        if not seen.well and re.search(r"slurmstepd.*(memory limit|oom.kill)", log, re.IGNORECASE):
+            return ENDS["OUT_OF_MEMORY"]
+        return seen.why
+
+    def cancel(self, jobs: Sequence[str]) -> None:
+        live = [job for job, seen in self.look(jobs).items() if seen.live]
+        if live:
+            _ask("scancel", *live, none="already completing or completed")
+
+
+queue = SlurmQueue()
+
+
+def _seen(state: str, code_and_signal: tuple[int, int], reason: str = "", restarts: str = "0") -> Seen:
+    if state == "PENDING":
+        return Seen(JobState.REQUEUED if restarts not in ("", "0") else JobState.PENDING, reason or None)
+    if state not in ENDS:
+        return Seen(JobState.RUNNING)
+    code, signal = code_and_signal
+    if code > 128 and not signal:  # as a shell tells of it
+        signal = code - 128
+    how = ENDS[state]
+    if state == "FAILED":
+        how = f"was killed (signal {signal})" if signal else f"failed (exit code {code})"
+    return Seen(JobState.ENDED, how, well=state == "COMPLETED")
+
+
+def _remembered(jobs: Sequence[str]) -> dict[str, Seen]:
+    """Of jobs that the queue has forgotten, from the accounting; a cluster without one remembers nothing."""
+    from submitit.slurm.slurm import SlurmInfoWatcher  # reads ranges of arrays
+
+    arrays = ",".join(dict.fromkeys(job.split("_")[0] for job in jobs))
+    try:
+        text = _ask("sacct", "-X", "-P", "-o", "JobID,State,ExitCode", "-j", arrays)
+    except QueueError:
+        return dict.fromkeys(jobs, UNKNOWN)
+    known = SlurmInfoWatcher().read_info(text)
+    found = {}
+    for job in jobs:
+        state = known.get(job, {}).get("State", "").split(" ")[0]  # CANCELLED by 0
+        code, _, signal = known.get(job, {}).get("ExitCode", "0:0").partition(":")
+        found[job] = _seen(state, (int(code), int(signal))) if state in ENDS else UNKNOWN
+    return found
+
+
+def _ask(*command: str, none: str | None = None) -> str:
+    """What a command prints; nothing where it fails because there is nothing to tell of, as its words `none` show."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False)
+    except FileNotFoundError as error:
+        raise QueueError(f"{command[0]}: no such command here; ask on a machine of the cluster") from error
+    except subprocess.TimeoutExpired as error:
+        raise QueueError(f"{command[0]}: no answer within {ANSWER_SECONDS} s") from error
+    if done.returncode == 0:
+        return done.stdout
+    said = " ".join(done.stderr.split())
+    if none is not None and none in said:
+        return ""
+    raise QueueError(f"{command[0]}: {said or f'exit code {done.returncode}'}")

@@ -1,0 +1,145 @@
+"""What a study has handed to a cluster's queue: submitted once, found again by a later start, waited for, cancelled.
+
+Results are never taken from a job: they lie in the run folders. Imports no torch.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from loguru import logger
+
+from alexnet_sweep.queues import QueueError, Seen, cut_off, queue_named
+from alexnet_sweep.store import FAILED, INTERRUPTED, Job, RunFolder, StudyFolder
+from alexnet_sweep.study import PlannedRun
+
+# Submits override lists as jobs that log into a folder; returns the job and the log of each, in their order.
+Submit = Callable[[list[list[str]], Path], list[tuple[str, Path]]]
+
+FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS = 1.0, 15.0
+ARRIVAL_SECONDS = 15.0  # what another host has written may be seen that late on a shared file system
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A launcher that submits to a queue and does not wait."""
+
+    queue: str  # a name in `alexnet_sweep.queues`
+    submit: Submit
+
+
+class Submitted:
+    """The jobs of one study, as its folder records them."""
+
+    def __init__(self, folder: StudyFolder, runs: Path) -> None:
+        """
+        Raises:
+            FolderError: where the record cannot be read, or names a queue that is not known.
+        """
+        self.folder, self.runs = folder, runs
+        self._read()
+
+    def _read(self) -> None:
+        found = self.folder.read_jobs()
+        self.jobs: list[Job] = [] if found is None else found[1]
+        self.queue = None if found is None else queue_named(found[0])
+
+    def look(self) -> dict[str, tuple[Job, Seen]]:
+        """The last job of every run that has one and no result, by run, as its queue sees it.
+
+        Raises:
+            QueueError: where the queue cannot be asked.
+        """
+        if self.queue is None:
+            return {}
+        last = {job.run_id: job for job in self.jobs}
+        open_ones = [job for job in last.values() if not (self.runs / job.run_id / "result.json").exists()]
+        seen = self.queue.look([job.job for job in open_ones])
+        return {job.run_id: (job, seen[job.job]) for job in open_ones}
+
+    def live(self) -> dict[str, Job]:
+        """Jobs that are in the queue, by the run that they carry out.
+
+        Raises:
+            QueueError: where the queue cannot be asked.
+        """
+        return {name: job for name, (job, seen) in self.look().items() if seen.live}
+
+    def settle(self) -> None:
+        """Record in the run folders why jobs that have ended left no result, where that is not known.
+
+        Raises:
+            QueueError: where the queue cannot be asked.
+        """
+        for name, (job, seen) in self.look().items():
+            folder = RunFolder(self.runs / name)
+            if seen.well and folder.read_status().get("job") in (None, job.job):
+                self._wait_for_files(folder, job.job)
+            if folder.result.exists():
+                continue
+            assert self.queue is not None
+            reason = cut_off(folder.read_status(), job, seen, self.queue)
+            if reason is not None:
+                folder.note_cut_off(reason, job.job)
+
+    def _wait_for_files(self, folder: RunFolder, job: str) -> None:
+        """Until what the run's job has written last is seen here."""
+        late = time.monotonic() + ARRIVAL_SECONDS
+        while time.monotonic() < late and not folder.result.exists():
+            status = folder.read_status()
+            if status.get("job") not in (None, job) or status.get("state") in (FAILED, INTERRUPTED):
+                return
+            time.sleep(FIRST_POLL_SECONDS)
+            if folder.path.is_dir():
+                any(folder.path.iterdir())  # asks the file server anew
+
+    def submit(self, batch: Sequence[PlannedRun], cluster: Cluster) -> None:
+        """Submit runs, and record their jobs; the caller holds the study folder's lock.
+
+        Raises:
+            QueueError: where the queue refuses.
+        """
+        submitted = cluster.submit([list(run.overrides) for run in batch], self.folder.job_logs)
+        new = [Job(job, run.run_id, log) for run, (job, log) in zip(batch, submitted, strict=True)]
+        self.folder.write_jobs(cluster.queue, [*self.jobs, *new])
+        self._read()
+        logger.info("submitted {} jobs: {} … {}", len(new), new[0].job, new[-1].job)
+
+    def refresh(self) -> None:
+        """Read the record again: another start may have submitted."""
+        self._read()
+
+    def wait(self) -> None:
+        """Until no job of the study is in the queue, or every run has a result; a queue that is away is waited for."""
+        began, told, trouble = time.monotonic(), "", ""
+        while True:
+            try:
+                found = self.look()
+            except QueueError as error:
+                if str(error) != trouble:
+                    logger.warning("{}; asking again", error)
+                trouble = str(error)
+            else:
+                trouble = ""
+                counts = Counter(str(seen.state) for _, seen in found.values() if seen.live)
+                if not counts:
+                    return
+                words = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
+                if words != told:
+                    logger.info("in the queue: {}", words)
+                told = words
+            elapsed = time.monotonic() - began
+            time.sleep(min(LONGEST_POLL_SECONDS, max(FIRST_POLL_SECONDS, elapsed / 10)))
+
+    def cancel(self) -> int:
+        """Cancel what is in the queue of it; how many jobs those were.
+
+        Raises:
+            QueueError: where the queue refuses.
+        """
+        jobs = [job.job for job in self.live().values()]
+        if self.queue is not None and jobs:
+            self.queue.cancel(jobs)
+        return len(jobs)

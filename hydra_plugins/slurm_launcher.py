@@ -1,0 +1,103 @@
+"""hydra/launcher=slurm: the submitit launcher, which submits here and leaves the waiting to the sweep.
+
+Hydra finds a launcher only if its class is defined under `hydra_plugins.*`, and imports every plugin at start-up:
+nothing heavy is imported before a sweep really starts. The only file, beside `alexnet_sweep.slurm`, that knows SLURM.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+
+try:
+    from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher as SubmititLauncher
+except ImportError:  # the extra is not installed: choosing this launcher says so
+    SubmititLauncher = Launcher
+
+# A job that SLURM preempts is told so by SIGTERM, killed after a while and requeued, unless it has ended by then.
+HOLD_SECONDS = 300
+
+
+class SlurmLauncher(SubmititLauncher):  # type: ignore[misc]
+    """Submits job arrays; a job that is asked to stop in time saves, and is requeued."""
+
+    queue = "slurm"
+
+    def submit(self, batch: Sequence[Sequence[str]], folder: Path) -> list[tuple[str, Path]]:
+        """Submit override lists, as one array; the job and the log of each.
+
+        Raises:
+            QueueError: where SLURM refuses them.
+        """
+        import submitit
+
+        from alexnet_sweep.queues import QueueError
+
+        parameters = {key: value for key, value in self.params.items() if key != "submitit_folder"}
+        timeouts = parameters.pop("max_num_timeout")
+        shared = ("timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "mem_gb", "nodes", "name")
+        named = {key if key in (*shared, "stderr_to_stdout") else f"slurm_{key}": parameters[key] for key in parameters}
+        arguments = [
+            (list(overrides), "hydra.sweep.dir", number, f"job_id_for_{number}", Singleton.get_state())
+            for number, overrides in enumerate(batch)
+        ]
+        try:
+            executor = submitit.AutoExecutor(
+                cluster="slurm", folder=str(folder.absolute() / "%j"), slurm_max_num_timeout=timeouts
+            )
+            executor.update_parameters(**named)
+            with _as_if_outside_of_a_job():
+                jobs = executor.map_array(self, *zip(*arguments, strict=True))
+        except (RuntimeError, ValueError, OSError) as error:
+            reason = " ".join(str(getattr(error, "stderr", None) or error).split())
+            raise QueueError(
+                f"hydra/launcher=slurm: not submitted ({reason}); hydra.launcher.* holds what is asked for, such as "
+                "partition, account, gpus_per_node, mem_gb"
+            ) from error
+        return [(job.job_id, job.paths.stderr) for job in jobs]
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> JobReturn:
+        """One run, in its job.
+
+        Raises:
+            Exception: what the run raised, so that SLURM counts the job as failed.
+        """
+        import submitit
+
+        from alexnet_sweep import machine
+        from alexnet_sweep.errors import Interrupted
+
+        job = submitit.JobEnvironment()
+        os.environ[machine.QUEUE_JOB] = job.job_id
+        in_time = getattr(signal, f"SIG{job.USR_SIG}")
+        requeue = signal.getsignal(in_time)
+        assert callable(requeue), "submitit handles this signal"
+        try:
+            done: JobReturn = super().__call__(*arguments, **keywords)
+            _ = done.return_value
+            return done
+        except Interrupted as stopped:
+            if stopped.signal == in_time:
+                requeue(in_time, None)  # and exits
+            elif stopped.signal == signal.SIGTERM:
+                time.sleep(HOLD_SECONDS)
+            raise
+
+
+@contextmanager
+def _as_if_outside_of_a_job() -> Iterator[None]:
+    """What SLURM has told this process about its own job is not for the jobs that it submits."""
+    told = {
+        name: os.environ.pop(name) for name in list(os.environ) if name.startswith("SLURM_") and name != "SLURM_CONF"
+    }
+    try:
+        yield
+    finally:
+        os.environ.update(told)
