@@ -1,0 +1,299 @@
+"""Studies on a real SLURM cluster: the bytes of the local ones, whatever happens to a job or to who waits for it."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alexnet_sweep.progress import Reader, Row
+from alexnet_sweep.store import RunFolder
+from test_sweep import SAME_BYTES
+
+pytestmark = pytest.mark.slurm
+
+SMALL = ("trainer.cpu_threads=1", "eval.clean_train_images=64", "trainer.progress=false")
+SLURM = (
+    *("hydra/launcher=slurm", "hydra.launcher.gpus_per_node=null", "hydra.launcher.cpus_per_task=1"),
+    "hydra.launcher.timeout_min=60",
+)
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    out: str
+    err: str
+
+
+def started(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+    folder.mkdir(exist_ok=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "alexnet_sweep", *arguments, *SMALL],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that starts jobs in the background leaves SIGINT ignored; a person's terminal does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+def ended(process: "subprocess.Popen[str]") -> Ended:
+    out, err = process.communicate()
+    return Ended(process.returncode, out, err)
+
+
+def ran(folder: Path, *arguments: str) -> Ended:
+    return ended(started(folder, *arguments))
+
+
+def rows(folder: Path) -> dict[str, Row]:
+    """What `status` shows, by arm and seed; nothing before there is a plan."""
+    if not list(folder.glob("runs/_studies/*/plan.json")):
+        return {}
+    return {f"{row.arm} {row.seed}": row for row in Reader(folder / "runs", None).rows()}
+
+
+def until(condition: Callable[[], Any], process: "subprocess.Popen[str] | None" = None) -> None:
+    """Wait for a condition, as long as a process goes on."""
+    while not condition():
+        if process is not None and process.poll() is not None:
+            pytest.fail(f"ended too early: {ended(process)}")
+        time.sleep(0.2)
+
+
+def jobs_of(folder: Path) -> list[dict[str, str]]:
+    (file,) = folder.glob("runs/_studies/*/jobs.json")
+    jobs: list[dict[str, str]] = json.loads(file.read_text())["jobs"]
+    return jobs
+
+
+def files(folder: Path, *names: str) -> dict[str, bytes]:
+    """The bytes of the finished runs of these ids, of all without."""
+    found = [path.parent for path in (folder / "runs").glob("*/result.json")]
+    runs = [run for run in found if not names or run.name in names]
+    return {f"{run.name}/{name}": (run / name).read_bytes() for run in runs for name in SAME_BYTES}
+
+
+def ask(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+# --- a study that its starter leaves, and comes back to ---
+
+GRID = ("-m", "model/lrn=on,off", "seed=0,1,2,3", "model.width=0.05", "trainer.epochs=2")
+FEW_AT_ONCE = "hydra.launcher.array_parallelism=2"
+
+
+@dataclass(frozen=True)
+class LeftAndFound:
+    folder: Path
+    local: Path
+    left: Ended
+    report_meanwhile: str
+    rows_meanwhile: dict[str, Row]
+    still_there: int  # jobs in the queue after the one who waited had gone
+    found: Ended
+
+
+@pytest.fixture(scope="module")
+def left_and_found(cluster: Path) -> LeftAndFound:
+    folder, local = cluster / "left", cluster / "local"
+    alone = ran(local, *GRID)
+    assert alone.code == 0, alone.err
+    waiting = started(folder, *GRID, *SLURM, FEW_AT_ONCE)
+    until(lambda: list(folder.glob("runs/*/result.json")), waiting)
+    waiting.send_signal(signal.SIGINT)
+    left = ended(waiting)
+    meanwhile = rows(folder)
+    still_there = len(ask("squeue", "-h", "-r", "-o", "%i").split())
+    (study,) = (path.parent.name for path in folder.glob("runs/_studies/*/plan.json"))
+    report = subprocess.run(
+        [sys.executable, "-m", "alexnet_sweep.report", study], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return LeftAndFound(folder, local, left, report.stdout, meanwhile, still_there, ran(folder, *GRID, *SLURM))
+
+
+def test_ctrl_c_leaves_the_jobs_to_the_queue(left_and_found: LeftAndFound) -> None:
+    assert left_and_found.left.code == 130
+    assert "jobs in the queue go on; the same command goes on from here" in left_and_found.left.err
+    assert left_and_found.still_there > 0
+
+
+def test_a_report_meanwhile_has_what_is_finished(left_and_found: LeftAndFound) -> None:
+    assert "of 8 runs done" in left_and_found.report_meanwhile
+    assert "8 of 8 runs done" not in left_and_found.report_meanwhile
+
+
+def test_status_shows_what_the_queue_says(left_and_found: LeftAndFound) -> None:
+    told = {row.queue for row in left_and_found.rows_meanwhile.values()}
+    assert {"running", "pending (JobArrayTaskLimit)"} & told and None in told  # None: of the finished ones
+
+
+def test_the_same_command_attaches_and_submits_nothing_twice(left_and_found: LeftAndFound) -> None:
+    assert left_and_found.found.code == 0, left_and_found.found.err
+    assert "8 of 8 runs done" in left_and_found.found.out
+    assert "submitted" not in left_and_found.found.err
+    jobs = jobs_of(left_and_found.folder)
+    assert len(jobs) == len({job["run_id"] for job in jobs}) == 8
+
+
+def test_a_study_through_slurm_gives_the_bytes_of_the_local_one(left_and_found: LeftAndFound) -> None:
+    theirs = files(left_and_found.folder)
+    assert len(theirs) == 8 * len(SAME_BYTES) and theirs == files(left_and_found.local)
+
+
+# --- a study whose jobs are cut off ---
+
+HARD = """
+question: What does a lost job take with it?
+design: one_factor_at_a_time
+baseline: {experiment: digits, model.width: 0.05, trainer.epochs: 30}
+factors:
+  optim.learning_rate: [0.01, 1e30]  # raises
+  model.width: [0.05, 2.0]           # needs more memory than its job has
+  model/lrn: ["on", "off"]           # is cancelled
+  aug/crop: ["on", "off"]            # meets its time limit
+seeds: 1
+"""
+STUDY = ("-m", "study=hard.yaml", "sweep.retries=0", *SLURM, "hydra.launcher.mem_gb=1")
+RAISES, LARGE, CANCELLED, LATE = (
+    f"{arm} 0" for arm in ("optim.learning_rate=1e30", "model.width=2.0", "model/lrn=off", "aug/crop=off")
+)
+
+
+def trains(folder: Path, arm: str) -> bool:
+    row = rows(folder).get(arm)
+    return row is not None and row.state == "running" and (row.epoch or 0) > 1
+
+
+@dataclass(frozen=True)
+class CutOff:
+    folder: Path
+    first: Ended
+    rows_then: dict[str, Row]
+    second: Ended  # with sweep.wait=false
+    rows_at_last: dict[str, Row]
+    cancelling: Ended
+    another_job_state: str
+
+    def run(self, arm: str) -> RunFolder:
+        return RunFolder(self.folder / "runs" / self.rows_then[arm].run_id)
+
+
+@pytest.fixture(scope="module")
+def cut_off(cluster: Path) -> Iterator[CutOff]:
+    folder = cluster / "cut_off"
+    folder.mkdir()
+    (folder / "hard.yaml").write_text(HARD)
+    waiting = started(folder, *STUDY)
+    until(lambda: trains(folder, CANCELLED) and trains(folder, LATE), waiting)
+    job = {job["run_id"]: job["job"] for job in jobs_of(folder)}
+    ids = {arm: row.run_id for arm, row in rows(folder).items()}
+    subprocess.run(["scancel", job[ids[CANCELLED]]], check=True)
+    # As SLURM does before a time limit. scancel tries again and again once the job is requeued: it is not waited for.
+    warning = subprocess.Popen(["scancel", "--signal=USR2", job[ids[LATE]]], stderr=subprocess.DEVNULL)
+    until(lambda: rows(folder)[LATE].queue not in ("running", None), waiting)
+    warning.kill()
+    warning.wait()
+    first = ended(waiting)
+    then = rows(folder)
+    another = ask("sbatch", "--parsable", "--output=/dev/null", "--wrap", "sleep 300").strip()
+    second = ran(folder, *STUDY, "sweep.wait=false")
+    until(lambda: trains(folder, CANCELLED))
+    # A job of more weight, that takes all nodes: what runs is asked to end, killed a while later, and requeued.
+    urgent = ("sbatch", "--wait", "-p", "urgent", "-N2", "--exclusive", "--output=/dev/null", "--wrap", "true")
+    subprocess.run(urgent, check=True, capture_output=True)
+    until(lambda: rows(folder)[CANCELLED].state == "done")
+    cancelling = ran(folder, *STUDY, "sweep.cancel=true")
+    until(lambda: all(row.queue is None for row in rows(folder).values()))
+    state = ask("squeue", "-h", "-o", "%T", "-j", another).strip()
+    subprocess.run(["scancel", another], check=True)
+    yield CutOff(folder, first, then, second, rows(folder), cancelling, state)
+
+
+def test_a_lost_job_takes_no_result_of_others_with_it(cut_off: CutOff) -> None:
+    assert cut_off.first.code == 1
+    assert "2 of 5 runs done" in cut_off.first.out
+    done = {arm for arm, row in cut_off.rows_then.items() if row.state == "done"}
+    assert done == {"baseline 0", LATE}
+
+
+def test_a_run_that_raises_fails_with_its_traceback(cut_off: CutOff) -> None:
+    row = cut_off.rows_then[RAISES]
+    assert row.state == "failed" and "TrainingDiverged" in (row.reason or "")
+    assert "TrainingDiverged" in cut_off.first.err
+    assert "Traceback" in cut_off.run(RAISES).failure.read_text()
+    (job,) = (job["job"] for job in jobs_of(cut_off.folder) if job["run_id"] == row.run_id)
+    assert ask("sacct", "-X", "-n", "-P", "-o", "State", "-j", job).strip() == "FAILED"
+
+
+@pytest.mark.parametrize(("arm", "how"), [(CANCELLED, "was cancelled"), (LARGE, "ran out of memory")])
+def test_a_run_cut_off_is_interrupted_with_its_reason(cut_off: CutOff, arm: str, how: str) -> None:
+    row = cut_off.rows_then[arm]
+    assert row.state == "interrupted" and how in (row.reason or "")
+    assert f"{row.run_id} (job" in cut_off.first.err and how in cut_off.first.err
+
+
+def test_a_run_that_meets_its_limit_goes_on_to_the_same_bytes(cut_off: CutOff, cluster: Path) -> None:
+    run = cut_off.run(LATE)
+    assert run.read_status()["attempts"] == 2 and "resumed at epoch" in run.log.read_text()
+    assert len([job for job in jobs_of(cut_off.folder) if job["run_id"] == run.run_id]) == 1
+    arguments = ("experiment=digits", "model.width=0.05", "trainer.epochs=30", "aug/crop=off")
+    assert ran(cluster / "late", *arguments).code == 0
+    assert files(cut_off.folder, run.run_id) == files(cluster / "late")
+
+
+def test_the_next_start_goes_on_with_what_was_cut_off_and_need_not_wait(cut_off: CutOff) -> None:
+    assert cut_off.second.code == 0 and "2 jobs submitted" in cut_off.second.err
+    again = {job["run_id"] for job in jobs_of(cut_off.folder)[5:]}
+    assert again == {cut_off.rows_then[arm].run_id for arm in (CANCELLED, LARGE)}
+
+
+def test_a_run_cancelled_and_later_preempted_ends_with_the_same_bytes(cut_off: CutOff, cluster: Path) -> None:
+    run = cut_off.run(CANCELLED)
+    assert run.read_status()["attempts"] == 3 and run.log.read_text().count("resumed at epoch") == 2
+    arguments = ("experiment=digits", "model.width=0.05", "trainer.epochs=30", "model/lrn=off")
+    assert ran(cluster / "cancelled", *arguments).code == 0
+    assert files(cut_off.folder, run.run_id) == files(cluster / "cancelled")
+
+
+def test_cancelling_a_study_cancels_its_jobs_and_no_other(cut_off: CutOff) -> None:
+    assert cut_off.cancelling.code == 0
+    assert cut_off.another_job_state == "RUNNING"
+    assert {row.queue for row in cut_off.rows_at_last.values()} == {None}
+
+
+# --- mistakes ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("hydra.launcher.partition=nowhere",), "not submitted (sbatch: error: invalid partition specified: nowhere"),
+        (("hydra.launcher.mem_gb=900000",), "not submitted (sbatch: error: Memory specification can not be satisfied"),
+        (("hydra.launcher.partitoin=local",), "partitoin"),
+    ],
+)
+def test_what_slurm_refuses_is_one_line(cluster: Path, arguments: tuple[str, ...], says: str) -> None:
+    refused = ran(cluster / "refused", "-m", "seed=0", *SLURM, *arguments)
+    assert refused.code == 2
+    assert says in refused.err.splitlines()[-1] and "Traceback" not in refused.err
+
+
+def test_the_queue_has_nothing_of_a_study_that_was_never_submitted(cluster: Path) -> None:
+    nothing = ran(cluster / "nothing", "-m", "seed=0", "sweep.cancel=true")
+    assert nothing.code == 0 and "0 jobs cancelled" in nothing.err
+    assert not (cluster / "nothing/runs").exists()
+
+
+def test_a_launcher_without_a_queue_cannot_be_left(cluster: Path) -> None:
+    refused = ran(cluster / "refused", "-m", "seed=0", "sweep.wait=false")
+    assert refused.code == 2 and "add hydra/launcher=slurm" in refused.err
