@@ -15,6 +15,7 @@ from alexnet_sweep.data.builders import Progress
 from alexnet_sweep.data.pack import open_packed
 from alexnet_sweep.data.packed import Packed
 from alexnet_sweep.data.splits import check_sizes, hold_out
+from alexnet_sweep.distributed import Team
 from alexnet_sweep.errors import ConfigError
 from alexnet_sweep.model.build import build_model
 from alexnet_sweep.model.compiled import compile_norms
@@ -86,19 +87,21 @@ def effective_memory_format(config: Config, device: torch.device) -> str:
     return "channels_last" if (device.type == "cpu" or half) and own == [None] * len(own) else "contiguous"
 
 
-def assemble(config: Config, device: torch.device, progress: Progress | None = None) -> Assembly:
-    """Open (or build) the packed data set, and build network, optimiser and schedule.
+def assemble(
+    config: Config, device: torch.device, progress: Progress | None = None, team: Team | None = None
+) -> Assembly:
+    """Open (or build) the packed data set, and build network, optimiser and schedule; `team` is who trains together.
 
     Raises:
         SweepError: a mistake that only the data could show.
     """
     packed = open_packed(config.data, Path(config.paths.store), progress)
     check_sizes(config, packed.meta.counts)
-    return assembled(config, device, packed)
+    return assembled(config, device, packed, team)
 
 
-def assembled(config: Config, device: torch.device, packed: Packed) -> Assembly:
-    """Build network, optimiser and schedule for an opened data set.
+def assembled(config: Config, device: torch.device, packed: Packed, team: Team | None = None) -> Assembly:
+    """Build network, optimiser and schedule for an opened data set; `team` is who trains together.
 
     Raises:
         ConfigError: where a decay is set for a layer that is not there.
@@ -133,6 +136,7 @@ def assembled(config: Config, device: torch.device, packed: Packed) -> Assembly:
         classes=len(packed.meta.class_names),
         mix=config.aug.mix,
         regularizer=config.regularizer,
+        team=team,
     )
     return Assembly(packed, parts, pixels, trainer, device, named, compiled)
 

@@ -12,8 +12,11 @@ from alexnet_sweep.launching import cores_of_a_run
 
 
 @contextmanager
-def backend(config: TrainerConfig) -> Iterator[None]:
-    """Threads, determinism and TF32 for this run; as they were before for the next one in this process."""
+def backend(config: TrainerConfig, processes: int = 1) -> Iterator[None]:
+    """Threads, determinism and TF32 for this run; as they were before for the next one in this process.
+
+    `processes` are those of the run on this machine: cores are shared among them.
+    """
     threads, wanted = torch.get_num_threads(), config.cpu_threads
     was_deterministic = torch.are_deterministic_algorithms_enabled()
     # Any: its attribute is a property of the module, which type checkers do not know.
@@ -23,7 +26,7 @@ def backend(config: TrainerConfig) -> Iterator[None]:
     products, convolutions = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     # cuBLAS reads this once, before its first product; without it deterministic mode refuses to run on CUDA.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.set_num_threads(cores_of_a_run() if wanted == "auto" else int(wanted))
+    torch.set_num_threads(max(1, cores_of_a_run() // processes) if wanted == "auto" else int(wanted))
     torch.use_deterministic_algorithms(config.deterministic)
     deterministic.fill_uninitialized_memory = False  # a debugging aid that costs 5 % of a step
     torch.backends.cudnn.benchmark = not config.deterministic

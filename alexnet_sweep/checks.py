@@ -131,6 +131,11 @@ def _check_across(config: Config) -> None:
             f"schedule.heldout_joins_fraction={schedule.heldout_joins_fraction:g}: schedule=plateau watches the "
             "held-out part to the end; set it to null, or choose schedule=fractions"
         )
+    if config.trainer.processes > config.trainer.batch_size:
+        raise ConfigError(
+            f"trainer.processes={config.trainer.processes}: more than a batch has images (trainer.batch_size="
+            f"{config.trainer.batch_size}); lower trainer.processes"
+        )
     threads = config.trainer.cpu_threads
     if threads != "auto" and not (threads.isdecimal() and int(threads) > 0):
         raise ConfigError(f"trainer.cpu_threads={threads}: allowed: auto, or a number from 1")

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -17,6 +17,9 @@ from alexnet_sweep.errors import ConfigError, RunsFailed
 from alexnet_sweep.groups import conf_folder
 from alexnet_sweep.mistakes import explain, is_users, refuse_unknown_flags, refuse_unknown_keys
 from alexnet_sweep.terminal import show_log
+
+if TYPE_CHECKING:
+    from alexnet_sweep.distributed import Team
 
 register_schema()
 
@@ -118,6 +121,35 @@ def run_one(config: Config, *, in_a_sweep: bool = False) -> dict[str, Any] | Non
     Raises:
         SweepError: a mistake of the user's.
     """
+    from alexnet_sweep.launching import started_as
+
+    started = started_as()
+    if started is None:
+        return _run_one(config, in_a_sweep=in_a_sweep)
+    rank, processes, local = started
+    if processes != config.trainer.processes:
+        raise ConfigError(
+            f"trainer.processes={config.trainer.processes}: {processes} processes were started for the run; set it to "
+            f"{processes}, or start as many as it says"
+        )
+    from alexnet_sweep.assemble import effective_device
+    from alexnet_sweep.backend import backend
+    from alexnet_sweep.distributed import team_of_environment
+    from alexnet_sweep.job import follow
+
+    with team_of_environment(effective_device(config.trainer.device), processes, rank, local) as team:
+        if team.leads:
+            try:
+                return _run_one(config, in_a_sweep=in_a_sweep, team=team)
+            finally:
+                team.go(False)  # where there was no run: nobody waits for one
+        if team.told():
+            with backend(config.trainer, team.local_size):
+                follow(team, config)
+        return None
+
+
+def _run_one(config: Config, *, in_a_sweep: bool, team: "Team | None" = None) -> dict[str, Any] | None:
     from alexnet_sweep.errors import FolderError
     from alexnet_sweep.identity import run_id, source_hash, training_id
     from alexnet_sweep.ledger import TO_TRAIN, Action, check_retrain, decide
@@ -162,7 +194,7 @@ def run_one(config: Config, *, in_a_sweep: bool = False) -> dict[str, Any] | Non
         return again.clear
 
     try:
-        return run(config, name, admit, training_id(config, mark), told)
+        return run(config, name, admit, training_id(config, mark), told, team)
     except InUse:
         if in_a_sweep:  # another process was quicker: it trains the run, or has
             return None

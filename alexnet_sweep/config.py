@@ -300,6 +300,7 @@ class EvalConfig:
 class TrainerConfig:
     epochs: int = between(1)
     batch_size: int = between(1)
+    processes: int = between(1)  # that train a run together, each on its part of every batch
     device: str = choice("auto", "cpu", "cuda", "mps")
     precision: str = choice("auto", "fp32", "bf16", "fp16")
     cpu_threads: str = MISSING  # auto (the cores this process may use), or a number

@@ -58,6 +58,7 @@ TRAINING_SOURCES = (
     "data/synsets.py",
     "data/synthetic.py",
     "data/writing.py",
+    "distributed.py",
     "job.py",
     "launching.py",
     "metrics.py",

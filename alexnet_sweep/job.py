@@ -5,6 +5,7 @@ import statistics
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from alexnet_sweep.assemble import Assembly, assemble, effective_device
 from alexnet_sweep.augment import views_of
 from alexnet_sweep.backend import backend
 from alexnet_sweep.config import Config
+from alexnet_sweep.distributed import Team, team_started_here
 from alexnet_sweep.errors import FolderError, Interrupted
 from alexnet_sweep.files import whole_file
 from alexnet_sweep.identity import names_digest, plain, source_hash, training_source_hash
@@ -69,8 +71,11 @@ def run(
     admit: Callable[[], bool] = lambda: False,
     training_id: str | None = None,
     warnings: Sequence[str] = (),
+    team: Team | None = None,
 ) -> dict[str, Any]:
     """Carry out one run in its folder, or go on with it; returns what `result.json` holds.
+
+    With a `team`, this process leads it; else it starts the other processes of the run, if there are any.
 
     `admit` is asked when the run is claimed, see `RunFolder.claimed`; what it has added to `warnings` is logged. A run
     that shares its `training_id` with a finished one takes over its weights, and is only evaluated.
@@ -80,12 +85,14 @@ def run(
         Interrupted: the process was asked to stop; a checkpoint is saved.
         TrainingDiverged: the loss is not finite.
         TrainingStuck: the loss has not moved, and trainer.stop_if_stuck is set.
+        ProcessLost: another process of the run has raised or died.
     """
     kind = effective_device(config.trainer.device)
     folder = RunFolder(Path(config.paths.runs) / run_id)
     claimed = folder.claimed(config.trainer.epochs, source_hash(config), admit)
-    gpus = torch.cuda.device_count() if kind.type == "cuda" else 0
-    with own_gpu(gpus) as gpu, stop_on_signal() as stop, claimed as claim, logging_to(folder), backend(config.trainer):
+    gpus = torch.cuda.device_count() if kind.type == "cuda" and config.trainer.processes == 1 else 0
+    here = config.trainer.processes if team is None else team.local_size
+    with own_gpu(gpus) as gpu, stop_on_signal() as stop, claimed as claim, logging_to(folder):
         device = kind if gpu is None else torch.device("cuda", gpu)
         if gpu is not None:
             torch.cuda.set_device(device)
@@ -93,7 +100,15 @@ def run(
             logger.warning("{}", warning)
         folder.failure.unlink(missing_ok=True)
         try:
-            return _run(config, device, folder, claim, stop, training_id)
+            with backend(config.trainer, here), _team(team, kind, config) as members:
+                members.go()
+                try:
+                    return _run(config, members.device(device), folder, claim, stop, training_id, members)
+                except Exception as error:
+                    cause = members.cause(error)
+                    if cause is error:
+                        raise
+                    raise cause from error
         except Interrupted:
             logger.warning("run {} stopped", run_id)
             raise
@@ -103,15 +118,56 @@ def run(
             raise
 
 
+def _team(team: Team | None, kind: torch.device, config: Config) -> AbstractContextManager[Team]:
+    if team is not None:
+        return nullcontext(team)
+    return team_started_here(kind, config.trainer.processes, _follow_here, config)
+
+
+def _follow_here(team: Team, config: Config) -> None:
+    """The whole life of a process that the leader has started."""
+    if team.told():
+        with backend(config.trainer, team.local_size):
+            follow(team, config)
+
+
+def follow(team: Team, config: Config) -> None:
+    """What a process does that does not lead: the same steps and evaluations, with its own part of the images.
+
+    Raises:
+        Interrupted: a process of the run was asked to stop.
+    """
+    with stop_on_signal() as stop:
+        job = assemble(config, team.device(effective_device(config.trainer.device)), team=team)
+        start = team.told_state(dict)
+        job.trainer.restore(start["trainer"])
+        if start["trains"]:
+            for step in job.trainer.steps():
+                if job.trainer.steps_done == config.trainer.stuck_after_steps:
+                    _look_whether_stuck(config, job)
+                if step.ends_epoch:
+                    _epoch_row(config, job, lambda: None)
+                    job.trainer.close_epoch()
+                if team.any(stop()):
+                    raise Interrupted("stopped with the other processes of the run")
+        final_outcome(job, config.eval, lambda: None)
+
+
 def _run(
-    config: Config, device: torch.device, folder: RunFolder, claim: Claim, stop: Stop, training_id: str | None
+    config: Config,
+    device: torch.device,
+    folder: RunFolder,
+    claim: Claim,
+    stop: Stop,
+    training_id: str | None,
+    team: Team,
 ) -> dict[str, Any]:
     began = time.monotonic()
 
     def progress(done: int, total: int) -> None:
         claim.beat(packed=done, to_pack=total)
 
-    job = assemble(config, device, progress)
+    job = assemble(config, device, progress, team)
     folder.write_config({key: value for key, value in plain(config).items() if key not in CARRIED_OUT})
     parameters = sum(value.numel() for value in job.trainer.net.parameters())
     logger.info(
@@ -130,21 +186,23 @@ def _run(
             logger.info("resumed at epoch {}, step {}", job.trainer.epoch + 1, job.trainer.next_step)
         except FolderError as error:
             logger.warning("{}; what was there is now in {}, and the run starts again", error, folder.set_aside())
-            job = assemble(config, device, progress)  # what was restored before the error is gone with it
+            job = assemble(config, device, progress, team)  # what was restored before the error is gone with it
     source = None
     if history is None and training_id is not None:
         source = trained_as(folder.path.parent, training_id, training_source_hash(config))
     if source is not None:
         trained = _taken_over(folder, job, source)
+        _tell_others(job, trains=False)
     else:
         if history is None and config.init_from is not None:
             other = run_to_start_from(Path(config.paths.runs), config.init_from)
             start_from(job.trainer.net, other, same_classes=_same_classes(other, job))
+        _tell_others(job, trains=True)
         trained = _trained(config, folder, claim, job, history or History(), stop)
 
     def beat() -> None:
         claim.beat()
-        if stop():  # the checkpoint of the last epoch is saved: only the evaluation starts again
+        if stop() and team.size == 1:  # the checkpoint of the last epoch is saved: only the evaluation starts again
             raise Interrupted(f"run {folder.run_id} stopped; the same command goes on with it")
 
     errors, table = final_outcome(job, config.eval, beat)
@@ -172,6 +230,12 @@ def _run(
     centre = errors["test"]["centre"]["top1_error"]
     logger.info("run {} done: test error {:.2%} (centre view)", folder.run_id, centre)
     return result
+
+
+def _tell_others(job: Assembly, *, trains: bool) -> None:
+    """Put the other processes of the run where this one stands."""
+    if job.trainer.team.size > 1:
+        job.trainer.team.told_state(lambda: {"trains": trains, "trainer": job.trainer.state()})
 
 
 def _trained(config: Config, folder: RunFolder, claim: Claim, job: Assembly, history: History, stop: Stop) -> Trained:
@@ -224,7 +288,7 @@ def _train(
         if trainer.steps_done == config.trainer.stuck_after_steps:
             _look_whether_stuck(config, job)
         if step.ends_epoch:
-            rows.append(_epoch_row(config, job, claim))
+            rows.append(_epoch_row(config, job, claim.beat))
             folder.write_metrics(rows)
             narrator.epoch(rows[-1])
             claim.beat(images_per_second=round(narrator.rates[-1], 1))
@@ -232,7 +296,7 @@ def _train(
             due = trainer.epoch % config.checkpoint.every_epochs == 0 or trainer.epoch == config.trainer.epochs
         else:
             due = time.monotonic() - saved >= 60 * config.checkpoint.every_minutes
-        stopping = stop()
+        stopping = trainer.team.any(stop())
         if due or stopping:
             history.seconds += time.monotonic() - saved
             saved = time.monotonic()
@@ -262,7 +326,7 @@ def _look_whether_stuck(config: Config, job: Assembly) -> None:
     logger.warning("{}", message)
 
 
-def _epoch_row(config: Config, job: Assembly, claim: Claim) -> dict[str, Any]:
+def _epoch_row(config: Config, job: Assembly, beat: Callable[[], None]) -> dict[str, Any]:
     """Metrics of the epoch that has just ended; the schedule sees the held-out error."""
     trainer, evaluation = job.trainer, config.eval
     sums = trainer.epoch_sums()
@@ -271,8 +335,8 @@ def _epoch_row(config: Config, job: Assembly, claim: Claim) -> dict[str, Any]:
             f"epoch {trainer.epoch + 1}: the training loss is {sums.loss} at learning rate "
             f"{trainer.learning_rate:g}; lower optim.learning_rate or set trainer.clip_grad_norm"
         )
-    clean = centre_errors(job, evaluation, "train", job.parts.clean, claim.beat)
-    heldout = centre_errors(job, evaluation, "train", job.heldout_in(trainer.epoch), claim.beat)
+    clean = centre_errors(job, evaluation, "train", job.parts.clean, beat)
+    heldout = centre_errors(job, evaluation, "train", job.heldout_in(trainer.epoch), beat)
     if heldout.images:
         trainer.schedule.observe(heldout.top1_error)
     return {

@@ -35,6 +35,18 @@ def at_once_here() -> int:
     return max(1, int(told)) if told.isdecimal() else 1
 
 
+def started_as() -> tuple[int, int, tuple[int, int]] | None:
+    """Rank and number of the processes that `torchrun` or a job of several tasks has started for one run.
+
+    And, as a pair, the same among those on this machine; None where this process was started alone.
+    """
+    told = {name: os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")}
+    if not (told["RANK"].isdecimal() and told["WORLD_SIZE"].isdecimal()) or int(told["WORLD_SIZE"]) == 1:
+        return None
+    local = int(told["LOCAL_RANK"] or 0), int(told["LOCAL_WORLD_SIZE"] or 1)
+    return int(told["RANK"]), int(told["WORLD_SIZE"]), local
+
+
 def how_many_at_once(wanted: int | None, gpus: int, runs_per_gpu: int) -> int:
     """As many as asked for; else one for each free place on a GPU, or without GPUs one for each core."""
     if wanted is not None:

@@ -18,18 +18,24 @@ KEEP_ALL_PROBABILITIES_UP_TO = 100  # classes
 def probabilities(
     job: Assembly, config: EvalConfig, split: str, rows: NDArray[np.int64], beat: Beat, *, all_views: bool
 ) -> Probabilities:
-    """Evaluate stored rows of `train` or `test` with the network as it is."""
-    return predict(
+    """Evaluate stored rows of `train` or `test` with the network as it is, each by one process of the run's team."""
+    team = job.trainer.team
+    found = predict(
         job.trainer.evaluated,
         job.trainer.answer,
         job.packed.images[split],
-        rows,
+        team.rows(rows),
         pixels=job.pixels,
         config=config,
         all_views=all_views,
         device=job.device,
         beat=beat,
     )
+    if team.size == 1:
+        return found
+    parts = [part for part in team.gathered(found) if len(part.centre)] or [found]
+    ten = np.concatenate([part.ten for part in parts]) if all_views else None
+    return Probabilities(np.concatenate([part.centre for part in parts]), ten)
 
 
 def centre_errors(job: Assembly, config: EvalConfig, split: str, rows: NDArray[np.int64], beat: Beat) -> ErrorCounts:

@@ -28,6 +28,7 @@ class Cluster:
 
     queue: str  # a name in `alexnet_sweep.queues`
     submit: Submit
+    tasks: int  # processes that it starts for each job
 
 
 class Submitted:

@@ -46,6 +46,13 @@ def conduct(asked: Asked, *, compose: Compose, launch: Launch, cluster: Cluster 
         return []
     if cluster is None and not settings.wait:
         raise ConfigError("sweep.wait=false: this launcher has no queue; add hydra/launcher=slurm, or set it to true")
+    if cluster is not None:
+        for run in (*(tuning.runs if tuning else ()), *study.runs):
+            if cluster.tasks not in (1, run.config.trainer.processes):
+                raise ConfigError(
+                    f"trainer.processes={run.config.trainer.processes}: a job has {cluster.tasks} tasks "
+                    "(hydra.launcher.nodes times tasks_per_node); the two go together"
+                )
     returns: list[Any] = []
     try:
         if tuning is not None:

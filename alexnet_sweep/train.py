@@ -17,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from alexnet_sweep.config import MixConfig, OptimConfig, RegularizerConfig, TrainerConfig
 from alexnet_sweep.data.batches import TrainingBatches
+from alexnet_sweep.distributed import Team
 from alexnet_sweep.metrics import TOP
 from alexnet_sweep.model.layers import set_step
 from alexnet_sweep.optim import set_learning_rate_factors
@@ -73,7 +74,10 @@ class Trainer:
         classes: int,
         mix: MixConfig,
         regularizer: RegularizerConfig,
+        team: Team | None = None,
     ) -> None:
+        self.team = team or Team()
+        self._copies: nn.Module | None = None
         self.net, self.batches, self.optimizer, self.schedule = net, batches, optimizer, schedule
         self.config, self.optim, self.device, self.classes = config, optim, device, classes
         self.label_smoothing = regularizer.label_smoothing.amount
@@ -151,20 +155,29 @@ class Trainer:
         return float(self.optimizer.param_groups[0]["lr"])
 
     def _train_on(self, inputs: Tensor, labels: Tensor) -> None:
-        set_step(self.net, self.steps_done)
+        mine, weight = self._part(len(labels))
+        set_step(self.net, self.steps_done, None if self.team.size == 1 else (mine, len(labels)))
         targets = labels  # class numbers, or where images are mixed (batch, classes) shares
         # For parts that draw from torch's own generator; ours have streams of their own.
         torch.manual_seed(stream_seed(self.batches.seed, "step", self.steps_done))
         if self._mix is not None:
             inputs, targets = self._mix(inputs, labels)
-        logits, loss = self.update(inputs, targets)
-        self._add_to_sums(logits, labels, loss)
+        whole, inputs, targets, labels = len(labels), inputs[mine], targets[mine], labels[mine]
+        logits, loss = self.update(inputs, targets, weight)
+        self._add_to_sums(logits, labels, loss, whole, counts=weight > 0)
 
-    def update(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Forth, back and one step of the optimiser; returns the logits and the mean loss before it."""
+    def update(self, inputs: Tensor, targets: Tensor, weight: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Forth, back and one step of the optimiser; returns the logits and the mean loss before it.
+
+        `weight` is what this process's mean loss counts beside those of the others.
+        """
+        if self._copies is None:
+            self._copies = self.team.copies(self.net, self.device)
         self.optimizer.zero_grad(set_to_none=True)
-        logits = self._forward(self.net, inputs).float()
+        logits = self._forward(self._copies, inputs).float()
         loss = F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
+        if self.team.size > 1:
+            loss = weight * loss
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if self.config.clip_grad_norm is not None:
             self.scaler.unscale_(self.optimizer)
@@ -175,19 +188,34 @@ class Trainer:
             self._averaged.update_parameters(self.net)
         return logits.detach(), loss.detach()
 
-    def _add_to_sums(self, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
+    def _part(self, whole: int) -> tuple[slice, float]:
+        """This process's part of a batch, and what its mean loss counts beside those of the other processes.
+
+        A process without an image, in a last batch that is smaller than the team, works on one that does not count.
+        """
+        mine = self.team.part(whole)
+        images = mine.stop - mine.start
+        if images == 0:
+            return slice(0, 1), 0.0
+        return mine, images * self.team.size / whole
+
+    def _add_to_sums(self, logits: Tensor, labels: Tensor, loss: Tensor, whole: int, *, counts: bool) -> None:
         # Stays on the device: nothing here waits for it.
         own = logits.gather(1, labels[:, None])
         classes = torch.arange(logits.shape[1], device=self.device)
         behind = (logits < own) | ((logits == own) & (classes >= labels[:, None]))  # as metrics.label_ranks
         ranks = logits.shape[1] - behind.sum(1)
-        self._images += len(labels)
-        self._loss += loss.to(self._loss.dtype) * len(labels)
-        self._wrong.append((ranks >= 1).sum())
-        self._counts.append(len(labels))
+        wrong, wrong5 = (ranks >= 1).sum(), (ranks >= TOP).sum()
+        if self.team.size > 1:
+            wrong, wrong5 = self.team.summed(torch.stack([wrong, wrong5]) * int(counts)).unbind()
+            loss = self.team.summed(loss / self.team.size)  # of the whole batch
+        self._images += whole
+        self._loss += loss.to(self._loss.dtype) * whole
+        self._wrong.append(wrong)
+        self._counts.append(whole)
         self._recent.append(loss)
-        self._top1 += self._wrong[-1]
-        self._top5 += (ranks >= TOP).sum()
+        self._top1 += wrong
+        self._top5 += wrong5
 
     def _clear_sums(self) -> None:
         real = torch.float32 if self.device.type == "mps" else torch.float64  # MPS has no float64

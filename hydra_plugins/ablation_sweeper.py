@@ -56,6 +56,11 @@ class AblationSweeper(Sweeper):
         """Carry out a study, or the grid that Hydra's own rules make of the overrides."""
         if not self._is_ours():
             return self._as_hydra_does(arguments)
+        from alexnet_sweep.errors import ConfigError
+        from alexnet_sweep.launching import started_as
+
+        if started_as() is not None:
+            raise ConfigError("torchrun carries out one run; a sweep starts others itself, with trainer.processes=N")
         if self.plan.plan_only:
             from alexnet_sweep.forecast import forecast
 
@@ -118,7 +123,10 @@ class AblationSweeper(Sweeper):
         from alexnet_sweep.submitted import Cluster
 
         submit = getattr(self.launcher, "submit", None)
-        return None if submit is None else Cluster(str(getattr(self.launcher, "queue", "")), submit)
+        if submit is None:
+            return None
+        launcher: Any = self.launcher
+        return Cluster(launcher.queue, launcher.submit, launcher.tasks)
 
     def _launch(self, batch: list[list[str]]) -> Sequence[Any]:
         from alexnet_sweep.launching import how_many_at_once, in_processes, sharing

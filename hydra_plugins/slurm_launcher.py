@@ -30,6 +30,11 @@ class SlurmLauncher(SubmititLauncher):  # type: ignore[misc]
 
     queue = "slurm"
 
+    @property
+    def tasks(self) -> int:
+        """Processes of a job."""
+        return int(self.params["nodes"]) * int(self.params["tasks_per_node"])
+
     def submit(self, batch: Sequence[Sequence[str]], folder: Path) -> list[tuple[str, Path]]:
         """Submit override lists, as one array; the job and the log of each.
 
@@ -76,6 +81,8 @@ class SlurmLauncher(SubmititLauncher):  # type: ignore[misc]
 
         job = submitit.JobEnvironment()
         os.environ[machine.QUEUE_JOB] = job.job_id
+        if job.num_tasks > 1:  # as torchrun would tell them; the port is the job's own
+            submitit.helpers.TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
         in_time = getattr(signal, f"SIG{job.USR_SIG}")
         requeue = signal.getsignal(in_time)
         assert callable(requeue), "submitit handles this signal"
@@ -84,6 +91,8 @@ class SlurmLauncher(SubmititLauncher):  # type: ignore[misc]
             _ = done.return_value
             return done
         except Interrupted as stopped:
+            if job.global_rank > 0:  # the first process saves, and has the job requeued, which ends this one as well
+                time.sleep(HOLD_SECONDS)
             if stopped.signal == in_time:
                 requeue(in_time, None)  # and exits
             elif stopped.signal == signal.SIGTERM:

@@ -55,6 +55,7 @@ LAYERS = [
         "store",
         "study",
         "backend",
+        "distributed",
         "stopping",
         "optim",
         "model.plan",

@@ -122,7 +122,7 @@ def built(config: Config) -> Assembly:
 
 
 def test_every_group_is_looked_at_here() -> None:
-    assert set(options()) == {*SHOWN_BY, "data", "experiment"}
+    assert set(options()) == {*SHOWN_BY, "data", "experiment", "hydra/launcher"}
 
 
 def seen(job: Assembly) -> Any:

@@ -155,7 +155,7 @@ def test_a_study_through_slurm_gives_the_bytes_of_the_local_one(left_and_found: 
 HARD = """
 question: What does a lost job take with it?
 design: one_factor_at_a_time
-baseline: {experiment: digits, model.width: 0.05, trainer.epochs: 30}
+baseline: {experiment: digits, model.width: 0.05, trainer.epochs: 20}
 factors:
   optim.learning_rate: [0.01, 1e30]  # raises
   model.width: [0.05, 2.0]           # needs more memory than its job has
@@ -246,7 +246,7 @@ def test_a_run_that_meets_its_limit_goes_on_to_the_same_bytes(cut_off: CutOff, c
     run = cut_off.run(LATE)
     assert run.read_status()["attempts"] == 2 and "resumed at epoch" in run.log.read_text()
     assert len([job for job in jobs_of(cut_off.folder) if job["run_id"] == run.run_id]) == 1
-    arguments = ("experiment=digits", "model.width=0.05", "trainer.epochs=30", "aug/crop=off")
+    arguments = ("experiment=digits", "model.width=0.05", "trainer.epochs=20", "aug/crop=off")
     assert ran(cluster / "late", *arguments).code == 0
     assert files(cut_off.folder, run.run_id) == files(cluster / "late")
 
@@ -260,7 +260,7 @@ def test_the_next_start_goes_on_with_what_was_cut_off_and_need_not_wait(cut_off:
 def test_a_run_cancelled_and_later_preempted_ends_with_the_same_bytes(cut_off: CutOff, cluster: Path) -> None:
     run = cut_off.run(CANCELLED)
     assert run.read_status()["attempts"] == 3 and run.log.read_text().count("resumed at epoch") == 2
-    arguments = ("experiment=digits", "model.width=0.05", "trainer.epochs=30", "model/lrn=off")
+    arguments = ("experiment=digits", "model.width=0.05", "trainer.epochs=20", "model/lrn=off")
     assert ran(cluster / "cancelled", *arguments).code == 0
     assert files(cut_off.folder, run.run_id) == files(cluster / "cancelled")
 
@@ -269,6 +269,42 @@ def test_cancelling_a_study_cancels_its_jobs_and_no_other(cut_off: CutOff) -> No
     assert cut_off.cancelling.code == 0
     assert cut_off.another_job_state == "RUNNING"
     assert {row.queue for row in cut_off.rows_at_last.values()} == {None}
+
+
+# --- runs of several processes ---
+
+TOGETHER = ("-m", "seed=0", "model.width=0.05", "trainer.epochs=10", "trainer.processes=2")
+
+
+@pytest.fixture(scope="module")
+def together(cluster: Path) -> Path:
+    """One run by two processes, started by itself; as two tasks; on two nodes, meeting its time limit."""
+    tasks = started(cluster / "tasks", *TOGETHER, *SLURM, "hydra.launcher.tasks_per_node=2")
+    nodes = started(cluster / "nodes", *TOGETHER, *SLURM, "hydra.launcher.nodes=2")
+    until(lambda: trains(cluster / "nodes", "as composed 0"), nodes)
+    (job,) = jobs_of(cluster / "nodes")
+    warning = subprocess.Popen(["scancel", "--signal=USR2", job["job"]], stderr=subprocess.DEVNULL)
+    until(lambda: rows(cluster / "nodes")["as composed 0"].queue not in ("running", None), nodes)
+    warning.kill()
+    warning.wait()
+    for process in (tasks, nodes):
+        done = ended(process)
+        assert done.code == 0, done.err
+    assert ran(cluster / "processes", *TOGETHER).code == 0
+    return cluster
+
+
+@pytest.mark.parametrize("way", ["tasks", "nodes"])
+def test_processes_of_a_job_train_as_those_of_one_machine(together: Path, way: str) -> None:
+    assert files(together / way) == files(together / "processes") != {}
+
+
+def test_a_run_on_two_nodes_that_met_its_limit_was_requeued_and_resumed(together: Path) -> None:
+    (status,) = (together / "nodes").glob("runs/*/status.json")
+    run = RunFolder(status.parent)
+    assert run.read_status()["attempts"] == 2 and "resumed at epoch" in run.log.read_text()
+    (job,) = jobs_of(together / "nodes")
+    assert "node[1-2]" in ask("sacct", "-X", "-n", "-P", "-o", "NodeList", "-j", job["job"])
 
 
 # --- mistakes ---
@@ -280,6 +316,7 @@ def test_cancelling_a_study_cancels_its_jobs_and_no_other(cut_off: CutOff) -> No
         (("hydra.launcher.partition=nowhere",), "not submitted (sbatch: error: invalid partition specified: nowhere"),
         (("hydra.launcher.mem_gb=900000",), "not submitted (sbatch: error: Memory specification can not be satisfied"),
         (("hydra.launcher.partitoin=local",), "partitoin"),
+        (("hydra.launcher.tasks_per_node=2",), "trainer.processes=1: a job has 2 tasks"),
     ],
 )
 def test_what_slurm_refuses_is_one_line(cluster: Path, arguments: tuple[str, ...], says: str) -> None:

@@ -18,6 +18,7 @@ class KeyedDropout(nn.Module):
         super().__init__()
         self.rate, self.form, self.name, self.seed = rate, form, name, seed
         self.step = 0
+        self.part: tuple[slice, int] | None = None
 
     def forward(self, units: Tensor) -> Tensor:
         if self.rate == 0.0:
@@ -26,7 +27,11 @@ class KeyedDropout(nn.Module):
             return units * (1.0 - self.rate) if self.form == "paper" else units
         generator = torch.Generator(units.device)
         generator.manual_seed(stream_seed(self.seed, "dropout", self.name, self.step))
-        draws = torch.rand(units.shape, generator=generator, device=units.device)
+        if self.part is None:
+            draws = torch.rand(units.shape, generator=generator, device=units.device)
+        else:  # the whole batch's draws, so that they do not depend on who works on it
+            part, whole = self.part
+            draws = torch.rand((whole, *units.shape[1:]), generator=generator, device=units.device)[part]
         kept = units * (draws >= self.rate)
         return kept if self.form == "paper" else kept / (1.0 - self.rate)
 
@@ -34,11 +39,11 @@ class KeyedDropout(nn.Module):
         return f"rate={self.rate}, form={self.form}"
 
 
-def set_step(model: nn.Module, step: int) -> None:
-    """Tell every keyed dropout layer which training step comes next."""
+def set_step(model: nn.Module, step: int, part: tuple[slice, int] | None = None) -> None:
+    """Tell every keyed dropout layer which step comes next, and which part of how large a batch it will see."""
     for module in model.modules():
         if isinstance(module, KeyedDropout):
-            module.step = step
+            module.step, module.part = step, part
 
 
 class GroupedLinear(nn.Module):

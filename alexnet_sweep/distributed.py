@@ -1,0 +1,197 @@
+"""Several processes that train one run together: who they are, what each works on, and what they tell each other.
+
+They come from `torchrun`, from a cluster's job of several tasks, or are started here. All of them hold the same
+network; each works on its part of every batch and of every evaluation, and gradients are averaged
+(DistributedDataParallel). The first one leads: it alone reads and writes the run's folder.
+"""
+
+import io
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from alexnet_sweep import machine
+from alexnet_sweep.errors import ConfigError
+
+_stores: Any = dist  # that they are in there, type checkers do not know
+FAILED = "failed"  # where a process leaves word of its error
+PATIENCE = timedelta(days=1)  # a lost connection is noticed at once; this is for those that wait for the leader's data
+
+
+class ProcessLost(Exception):
+    """A process of the run has ended before the run did; the cause as far as it is known."""
+
+
+@dataclass
+class Team:
+    """The processes of a run, seen from one of them; by default one process alone, and nothing to do here."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0  # among those on this machine
+    local_size: int = 1
+    control: Any = field(default=None, repr=False)  # a process group on the CPU
+    store: Any = field(default=None, repr=False)
+    going: bool = False  # whether the leader has said if there is a run
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def part(self, count: int) -> slice:
+        """This process's part of so many images: contiguous, none twice, maybe none."""
+        return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
+
+    def rows(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        return rows[self.part(len(rows))]
+
+    def copies(self, net: nn.Module, device: torch.device) -> nn.Module:
+        """The network, so that each process's gradients become the mean over all processes."""
+        if self.size == 1:
+            return net
+        indices = [device.index] if device.type == "cuda" else None
+        return DistributedDataParallel(net, device_ids=indices)
+
+    def summed(self, values: Tensor) -> Tensor:
+        """Over all processes, on each of them."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is so in any process; all of them ask, and hear the same."""
+        if self.size == 1:
+            return flag
+        flags = torch.tensor([int(flag)])
+        dist.all_reduce(flags, dist.ReduceOp.MAX, self.control)
+        return bool(flags.item())
+
+    def gathered(self, value: Any) -> list[Any]:
+        """Every process's value, by rank."""
+        if self.size == 1:
+            return [value]
+        values = [None] * self.size
+        dist.all_gather_object(values, value, self.control)
+        return values
+
+    def told(self, value: Any = None) -> Any:
+        """The leader's value."""
+        if self.size == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values, 0, self.control)
+        return values[0]
+
+    def told_state(self, state: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The leader's state, tensors on the CPU; `state` is asked on the leader alone."""
+        content = None
+        if self.leads:
+            stream = io.BytesIO()
+            torch.save(state(), stream)
+            content = stream.getvalue()
+        found: dict[str, Any] = torch.load(io.BytesIO(self.told(content)), map_location="cpu", weights_only=True)
+        return found
+
+    def go(self, going: bool = True) -> None:
+        """The leader says, once, whether there is a run; the others wait for it in `told`."""
+        if self.size > 1 and not self.going:
+            self.going = True
+            self.told(going)
+
+    def device(self, kind: torch.device) -> torch.device:
+        """
+        Raises:
+            ConfigError: where there are fewer GPUs than processes on this machine.
+        """
+        if kind.type != "cuda" or self.size == 1:
+            return kind
+        if torch.cuda.device_count() < self.local_size:
+            raise ConfigError(
+                f"trainer.processes={self.size}: {self.local_size} processes on {machine.host()}, which has "
+                f"{torch.cuda.device_count()} GPUs; allowed: one process a GPU"
+            )
+        return torch.device("cuda", self.local_rank)
+
+    def leave_word(self, error: BaseException) -> None:
+        """What has gone wrong here, for the leader."""
+        if self.store is not None:
+            told = f"process {self.rank} on {machine.host()}: {type(error).__name__}: {error}"
+            self.store.set(FAILED, "\n".join([" ".join(told.split()), traceback.format_exc()]))
+
+    def cause(self, error: Exception) -> Exception:
+        """The error itself, or that of another process where this one has merely lost the connection to it."""
+        if self.size == 1 or type(error) not in (RuntimeError, dist.DistBackendError, dist.DistNetworkError):
+            return error
+        assert self.store is not None
+        if self.store.check([FAILED]):
+            return ProcessLost(self.store.get(FAILED).decode())
+        return ProcessLost(f"a process of the run was lost without a word ({' '.join(str(error).split())[:200]})")
+
+
+@contextmanager
+def team_of_environment(kind: torch.device, processes: int, rank: int, local: tuple[int, int]) -> Iterator[Team]:
+    """The team whose processes somebody else has started, and told where to meet (MASTER_ADDR, MASTER_PORT)."""
+    store, _, _ = next(iter(_stores.rendezvous("env://", rank, processes)))
+    with _joined(kind, store, Team(rank, processes, *local)) as team:
+        yield team
+
+
+@contextmanager
+def team_started_here(kind: torch.device, processes: int, follow: Callable[..., None], config: Any) -> Iterator[Team]:
+    """This process leads a team of `processes`, of which it starts the others with `follow(team, config)`."""
+    if processes == 1:
+        yield Team()
+        return
+    store = _stores.TCPStore("127.0.0.1", 0, processes, is_master=True, wait_for_workers=False)
+    arguments = (kind, store.port, processes, follow, config)
+    multiprocessing: Any = torch.multiprocessing
+    others = multiprocessing.start_processes(
+        _other, arguments, nprocs=processes - 1, join=False, daemon=True, start_method="spawn"
+    )
+    try:
+        with _joined(kind, store, Team(0, processes, 0, processes)) as team:
+            yield team
+    finally:
+        for other in others.processes:
+            other.join(timeout=10)
+            if other.is_alive():
+                other.kill()
+                other.join()
+
+
+def _other(index: int, kind: torch.device, port: int, processes: int, follow: Callable[..., None], config: Any) -> None:
+    from loguru import logger
+
+    logger.remove()  # the leader tells of the run
+    store = _stores.TCPStore("127.0.0.1", port, processes, is_master=False)
+    with _joined(kind, store, Team(index + 1, processes, index + 1, processes)) as team:
+        follow(team, config)
+
+
+@contextmanager
+def _joined(kind: torch.device, store: Any, team: Team) -> Iterator[Team]:
+    backend = "cpu:gloo,cuda:nccl" if kind.type == "cuda" else "gloo"
+    if kind.type == "cuda":
+        torch.cuda.set_device(team.device(kind))
+    dist.init_process_group(backend, store=_stores.PrefixStore("group", store), rank=team.rank, world_size=team.size)
+    try:
+        # Beside the data's own: whoever waits here for the leader, or is asked whether to stop, does it on the CPU.
+        team.control = dist.new_group(backend="gloo", timeout=PATIENCE)
+        team.store = store
+        yield team
+    except BaseException as error:
+        if not team.leads:
+            team.leave_word(error)
+        raise
+    finally:
+        dist.destroy_process_group()
