@@ -17,10 +17,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alexnet_sweep import machine, progress, status
+from alexnet_sweep import machine, progress, status, submitted
 from alexnet_sweep.progress import Reader, Row
+from alexnet_sweep.queues import JobState, QueueError, Seen
 from alexnet_sweep.status import cut, cut_inside, fitting, main, screen, table, wide
-from alexnet_sweep.store import DEAD_AFTER_SECONDS, RunFolder, study_folder
+from alexnet_sweep.store import DEAD_AFTER_SECONDS, Job, RunFolder, study_folder
 from alexnet_sweep.wording import duration, printable
 
 NOW = 1_000_000.0
@@ -728,3 +729,70 @@ def test_it_starts_without_torch_hydra_and_pandas() -> None:
     code = "import sys, alexnet_sweep.status\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "hydra", "pandas"} & {name.split(".")[0] for name in done.stdout.split()}
+
+
+# --- a study with jobs in a queue ---
+
+
+class MadeUpQueue:
+    """Says of each job what it is told to, or that it cannot be asked."""
+
+    def __init__(self, **seen: Seen) -> None:
+        self.seen, self.trouble, self.asked = seen, "", 0
+
+    def look(self, jobs: list[str]) -> dict[str, Seen]:
+        self.asked += 1
+        if self.trouble:
+            raise QueueError(self.trouble)
+        return {job: self.seen[job] for job in jobs}
+
+    def how_it_ended(self, seen: Seen, log: str) -> str:
+        return str(seen.why)
+
+
+@pytest.fixture
+def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MadeUpQueue:
+    """Four runs with a job each: trains, waits, waits to run again, was killed while it trained."""
+    write_plan(tmp_path, 4)
+    study_folder(tmp_path, "hand").write_jobs(
+        "made up", [Job(f"j{number}", f"{number:012x}", tmp_path / "no.err") for number in range(4)]
+    )
+    write_status(folder_of(tmp_path, 0), job="j0")
+    write_status(folder_of(tmp_path, 2), job="j2", state="interrupted", reason="job j2 lost its node")
+    write_status(folder_of(tmp_path, 3), job="j3")
+    made_up = MadeUpQueue(
+        j0=Seen(JobState.RUNNING),
+        j1=Seen(JobState.PENDING, "Priority"),
+        j2=Seen(JobState.REQUEUED, "BeginTime"),
+        j3=Seen(JobState.ENDED, "was cancelled"),
+    )
+    monkeypatch.setattr(submitted, "queue_named", lambda name: made_up)
+    return made_up
+
+
+def test_a_row_shows_what_the_queue_says_of_its_job(tmp_path: Path, queue: MadeUpQueue) -> None:
+    shown = [(row.state, row.queue, row.reason) for row in Reader(tmp_path, None).rows()]
+    assert shown == [
+        ("running", "running", None),
+        ("waiting", "pending (Priority)", None),
+        ("interrupted", "requeued (BeginTime)", None),
+        ("interrupted", None, "job j3 was cancelled"),
+    ]
+
+
+def test_the_queue_is_not_asked_at_every_look(tmp_path: Path, queue: MadeUpQueue) -> None:
+    reader = Reader(tmp_path, None)
+    for _ in range(3):
+        reader.rows()
+    assert queue.asked == 1
+
+
+def test_a_queue_that_cannot_be_asked_is_told_of_and_the_files_are_shown(
+    tmp_path: Path, queue: MadeUpQueue, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queue.trouble = "squeue: no such command here"
+    assert main(["--runs", str(tmp_path), "--once"]) == 0
+    printed = capsys.readouterr().out
+    assert "hand (queue: squeue: no such command here)" in printed and "running" in printed
+    assert main(["--runs", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["queue_trouble"] == queue.trouble

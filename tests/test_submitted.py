@@ -1,0 +1,136 @@
+"""Jobs of a study: recorded, found again, settled in the run folders, cancelled; with a queue made up here."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from alexnet_sweep import machine, submitted
+from alexnet_sweep.errors import FolderError
+from alexnet_sweep.queues import JobState, Seen
+from alexnet_sweep.store import Job, RunFolder, StudyFolder, study_folder
+from alexnet_sweep.submitted import Submitted
+
+RUNNING, PENDING = Seen(JobState.RUNNING), Seen(JobState.PENDING, "Priority")
+CANCELLED, LOST = Seen(JobState.ENDED, "was cancelled"), Seen(JobState.ENDED, "lost its node")
+
+
+class MadeUp:
+    """A queue that says what it is told to."""
+
+    def __init__(self, **seen: Seen) -> None:
+        self.seen, self.cancelled = seen, []  # type: ignore[var-annotated]
+
+    def look(self, jobs: Sequence[str]) -> dict[str, Seen]:
+        return {job: self.seen[job] for job in jobs}
+
+    def how_it_ended(self, seen: Seen, log: str) -> str:
+        return f"{seen.why}{' loudly' if log else ''}"
+
+    def cancel(self, jobs: Sequence[str]) -> None:
+        self.cancelled += jobs
+
+
+@pytest.fixture
+def queue(monkeypatch: pytest.MonkeyPatch) -> MadeUp:
+    made_up = MadeUp()
+    monkeypatch.setattr(submitted, "queue_named", lambda name: made_up)
+    return made_up
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> StudyFolder:
+    return study_folder(tmp_path, "made-up")
+
+
+def with_jobs(study: StudyFolder, tmp_path: Path, **runs: str) -> Submitted:
+    """`with_jobs(…, j1="a")`: job j1 was submitted for run a."""
+    study.write_jobs("made-up", [Job(job, run, tmp_path / f"{job}.err") for job, run in runs.items()])
+    return Submitted(study, tmp_path)
+
+
+def test_what_was_recorded_is_read_again(study: StudyFolder, tmp_path: Path) -> None:
+    jobs = [Job("7_0", "a", tmp_path / "0.err"), Job("7_1", "b", tmp_path / "1.err")]
+    assert study.read_jobs() is None
+    study.write_jobs("slurm", jobs)
+    assert study.read_jobs() == ("slurm", jobs)
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", '{"format": 9, "queue": "slurm", "jobs": []}', '{"format": 1, "queue": "s"}', "x"]
+)
+def test_a_damaged_record_is_one_line(study: StudyFolder, text: str) -> None:
+    study.path.mkdir(parents=True)
+    study.jobs.write_text(text)
+    with pytest.raises(FolderError, match=r"jobs\.json") as caught:
+        study.read_jobs()
+    assert "\n" not in str(caught.value)
+
+
+def test_the_last_job_of_a_run_without_a_result_counts(study: StudyFolder, tmp_path: Path, queue: MadeUp) -> None:
+    jobs = with_jobs(study, tmp_path, j1="a", j2="b", j3="a", j4="c")
+    queue.seen |= {"j2": CANCELLED, "j3": RUNNING}
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c/result.json").write_text("{}")
+    assert {run: job.job for run, job in jobs.live().items()} == {"a": "j3"}
+
+
+def test_nothing_submitted_asks_no_queue(study: StudyFolder, tmp_path: Path) -> None:
+    jobs = Submitted(study, tmp_path)
+    assert jobs.live() == {} and jobs.cancel() == 0
+    jobs.settle()
+    assert list(tmp_path.iterdir()) == []
+
+
+def started(folder: RunFolder, monkeypatch: pytest.MonkeyPatch, job: str) -> None:
+    """As a job that trains the run in a process that is gone without a word."""
+    monkeypatch.setenv(machine.QUEUE_JOB, job)
+    with folder.claimed(3):
+        status = folder.status.read_bytes()
+    monkeypatch.delenv(machine.QUEUE_JOB)
+    folder.status.write_bytes(status)
+
+
+def test_a_job_cut_off_leaves_its_reason(
+    study: StudyFolder, tmp_path: Path, queue: MadeUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = with_jobs(study, tmp_path, j1="a", j2="b")
+    queue.seen |= {"j1": LOST, "j2": CANCELLED}
+    (tmp_path / "j1.err").write_text("said something")
+    started(RunFolder(tmp_path / "a"), monkeypatch, "j1")
+    jobs.settle()
+    one, other = (RunFolder(tmp_path / name).read_status() for name in "ab")
+    assert one["state"] == other["state"] == "interrupted"
+    assert one["reason"] == f"job j1 lost its node loudly; its log is {tmp_path / 'j1.err'}"
+    assert other["reason"] == "job j2 was cancelled"  # before it started
+    assert one["attempts"] == 1 and one["epochs"] == 3  # what the run has recorded itself stays
+
+
+def test_a_run_that_goes_on_elsewhere_or_has_failed_is_left_alone(
+    study: StudyFolder, tmp_path: Path, queue: MadeUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = with_jobs(study, tmp_path, j1="a", j2="b")
+    queue.seen |= {"j1": CANCELLED, "j2": CANCELLED}
+    started(RunFolder(tmp_path / "a"), monkeypatch, "another")
+    monkeypatch.setenv(machine.QUEUE_JOB, "j2")
+    with pytest.raises(ValueError, match="no luck"), RunFolder(tmp_path / "b").claimed(3):
+        raise ValueError("no luck")
+    before = [RunFolder(tmp_path / name).read_status() for name in "ab"]
+    jobs.settle()
+    assert [RunFolder(tmp_path / name).read_status() for name in "ab"] == before
+
+
+def test_cancelling_is_for_what_is_in_the_queue(study: StudyFolder, tmp_path: Path, queue: MadeUp) -> None:
+    jobs = with_jobs(study, tmp_path, j1="a", j2="b", j3="c")
+    queue.seen |= {"j1": RUNNING, "j2": PENDING, "j3": CANCELLED}
+    assert jobs.cancel() == 2 and queue.cancelled == ["j1", "j2"]
+
+
+def test_a_requeued_job_takes_its_own_run_for_nobody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder(tmp_path / "a")
+    started(folder, monkeypatch, "7_0")
+    text = folder.status.read_text().replace(f'"host": "{machine.host()}"', '"host": "a node that is gone"')
+    folder.status.write_text(text)
+    assert folder.alive_elsewhere() is not None  # its heartbeat is fresh
+    monkeypatch.setenv(machine.QUEUE_JOB, "7_0")
+    assert folder.alive_elsewhere() is None
