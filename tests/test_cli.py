@@ -126,3 +126,33 @@ def test_a_bug_keeps_its_traceback(main: Main, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("alexnet_sweep.cli.run_one", broken)
     with pytest.raises(ZeroDivisionError):
         main()
+
+
+WITHOUT_SUBMITIT = """
+import sys
+sys.modules["hydra_plugins.hydra_submitit_launcher"] = None
+import alexnet_sweep.__main__ as program
+sys.exit(program.main())
+"""
+
+
+@pytest.mark.parametrize("launcher", ["slurm", "slurm_multi_gpu"])
+def test_a_launcher_whose_extra_is_not_installed_names_it(launcher: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WITHOUT_SUBMITIT, "-m", "seed=0", f"hydra/launcher={launcher}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and list(tmp_path.iterdir()) == []
+    assert done.stderr.startswith(
+        f"hydra/launcher={launcher}: not installed; install the extra: pip install -e '.[slurm]'"
+    )
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_launcher_is_for_sweeps(main: Main, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main("hydra/launcher=joblib") == 2
+    assert "hydra/launcher=joblib: launches the runs of a sweep; add -m" in capsys.readouterr().err
+
+
+def test_a_sweep_without_a_queue_is_waited_for(main: Main, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main("-m", "seed=0", "sweep.wait=false") == 2
+    assert "sweep.wait=false: this launcher has no queue; add hydra/launcher=slurm" in capsys.readouterr().err
+    assert list(Path().iterdir()) == []

@@ -19,6 +19,7 @@ from conftest import Compose
         ("data.crop_px=40", "larger than the stored images (data.stored_px=32)"),
         ("model.stem.kernel=3", "kernel, stride and padding go together"),
         ("model.topology.groups=[1,1]", "has 2 values; needs 5"),
+        ("trainer.processes=5000", "more than a batch has images (trainer.batch_size="),
         ("trainer.cpu_threads=many", "allowed: auto, or a number from 1"),
         ("trainer.cpu_threads=0", "allowed: auto, or a number from 1"),
     ],

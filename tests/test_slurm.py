@@ -329,8 +329,3 @@ def test_the_queue_has_nothing_of_a_study_that_was_never_submitted(cluster: Path
     nothing = ran(cluster / "nothing", "-m", "seed=0", "sweep.cancel=true")
     assert nothing.code == 0 and "0 jobs cancelled" in nothing.err
     assert not (cluster / "nothing/runs").exists()
-
-
-def test_a_launcher_without_a_queue_cannot_be_left(cluster: Path) -> None:
-    refused = ran(cluster / "refused", "-m", "seed=0", "sweep.wait=false")
-    assert refused.code == 2 and "add hydra/launcher=slurm" in refused.err
