@@ -296,9 +296,9 @@ def _timed_updates(job: Assembly, clock: Clock) -> list[float]:
     found: list[float] = []
     update = job.trainer.update
 
-    def timed(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def timed(inputs: Tensor, targets: Tensor, weight: float = 1.0) -> tuple[Tensor, Tensor]:
         answers = []
-        found.append(seconds_of(lambda: answers.append(update(inputs, targets)), clock))
+        found.append(seconds_of(lambda: answers.append(update(inputs, targets, weight)), clock))
         return answers[0]
 
     job.trainer.update = timed  # type: ignore[method-assign]
