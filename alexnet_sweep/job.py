@@ -108,6 +108,8 @@ def run(
                     cause = members.cause(error)
                     if cause is error:
                         raise
+                    if stop():  # and the other process has stopped before it could answer
+                        raise Interrupted(f"run {run_id} stopped; the same command goes on with it") from error
                     raise cause from error
         except Interrupted:
             logger.warning("run {} stopped", run_id)

@@ -14,6 +14,7 @@ from loguru import logger
 from alexnet_sweep.queues import QueueError, Seen, cut_off, queue_named
 from alexnet_sweep.store import FAILED, INTERRUPTED, Job, RunFolder, StudyFolder
 from alexnet_sweep.study import PlannedRun
+from alexnet_sweep.wording import counted
 
 # Submits override lists as jobs that log into a folder; returns the job and the log of each, in their order.
 Submit = Callable[[list[list[str]], Path], list[tuple[str, Path]]]
@@ -106,7 +107,8 @@ class Submitted:
         new = [Job(job, run.run_id, log) for run, (job, log) in zip(batch, submitted, strict=True)]
         self.folder.write_jobs(cluster.queue, [*self.jobs, *new])
         self._read()
-        logger.info("submitted {} jobs: {} … {}", len(new), new[0].job, new[-1].job)
+        names = new[0].job if len(new) == 1 else f"{new[0].job} … {new[-1].job}"
+        logger.info("submitted {}: {}", counted(len(new), "job"), names)
 
     def refresh(self) -> None:
         """Read the record again: another start may have submitted."""

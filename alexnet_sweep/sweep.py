@@ -143,11 +143,11 @@ def _queued(study: Study, planner: Planner, cluster: Cluster, decisions: Sequenc
             if new:
                 jobs.submit(new, cluster)
                 submitted.update(run.run_id for run in new)
-        if not settings.wait and (new or live):
-            raise _LeftInTheQueue(f"{len(new)} jobs submitted, {len(live)} were in the queue")
         elsewhere = [decision for decision in decisions if decision.action is Action.ALIVE]
         if not (new or live or elsewhere):
             return
+        if not settings.wait:
+            raise _LeftInTheQueue(f"{counted(len(new), 'job')} submitted, {len(live)} were in the queue")
         jobs.wait()
         if not (new or live):
             time.sleep(POLL_SECONDS)
