@@ -1,5 +1,6 @@
 """PyTorch's process-wide settings for the length of one run: threads, determinism, TF32, generators."""
 
+import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,22 @@ import torch
 
 from alexnet_sweep.config import TrainerConfig
 from alexnet_sweep.launching import cores_of_a_run
+
+# glibc's mallopt, its options, and the values that it has by itself (malloc.h).
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+USUAL = {M_TRIM_THRESHOLD: 128 * 1024, M_MMAP_MAX: 65536}
+KEEPING = {M_TRIM_THRESHOLD: 2**31 - 1, M_MMAP_MAX: 0}
+
+
+def set_allocator(options: dict[int, int]) -> None:
+    """Tell glibc when to give freed memory back; where the C library is another one, nothing happens.
+
+    By itself it does so after every large tensor, and the next one's pages are then made anew: up to a fifth of a step.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None:
+        for option, value in options.items():
+            mallopt(option, value)
 
 
 @contextmanager
@@ -31,11 +48,13 @@ def backend(config: TrainerConfig, processes: int = 1) -> Iterator[None]:
     deterministic.fill_uninitialized_memory = False  # a debugging aid that costs 5 % of a step
     torch.backends.cudnn.benchmark = not config.deterministic
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = config.tf32
+    set_allocator(KEEPING)
     gpus = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     try:
         with torch.random.fork_rng(devices=gpus):
             yield
     finally:
+        set_allocator(USUAL)
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(was_deterministic)
         deterministic.fill_uninitialized_memory = fills

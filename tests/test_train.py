@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from alexnet_sweep import checkpoint, job
 from alexnet_sweep.assemble import MEMORY_FORMATS, effective_memory_format
-from alexnet_sweep.backend import backend
+from alexnet_sweep.backend import KEEPING, USUAL, backend, set_allocator
 from alexnet_sweep.cli import run_one
 from alexnet_sweep.data.batches import Pixels, TrainingBatches
 from alexnet_sweep.errors import FolderError, Interrupted
@@ -484,3 +484,20 @@ def test_what_was_chosen_is_recorded_and_tf32_is_as_before_after_a_run(micro):
     with backend(micro().trainer):
         assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
     assert torch.backends.cudnn.allow_tf32 == before
+
+
+def test_freed_memory_is_kept_for_the_length_of_a_run_alone(micro, monkeypatch):
+    told = []
+    monkeypatch.setattr("alexnet_sweep.backend.set_allocator", told.append)
+    with pytest.raises(KeyError), backend(micro().trainer):
+        assert told == [{-1: 2**31 - 1, -4: 0}]
+        raise KeyError
+    assert told[1:] == [{-1: 128 * 1024, -4: 65536}]
+
+
+def test_the_allocator_takes_its_settings():
+    set_allocator(KEEPING)
+    try:
+        assert torch.zeros(10_000_000).sum() == 0
+    finally:
+        set_allocator(USUAL)
