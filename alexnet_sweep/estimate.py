@@ -23,9 +23,6 @@ CHECKPOINT_COPIES = 3  # value, velocity, and the file that is written beside th
 BYTES_AN_IMAGE = 250  # a row of predictions
 ALL_PROBABILITIES_UP_TO = 100  # classes
 VIEWS = 10
-COMPILING_SECONDS = 30.0  # of trainer.compile, for each run
-COMPILED_SAVES = 0.01  # of a run's time, with response normalisation after both layers (measured, `bench step`)
-CLEARLY = 4.0  # times what compiling costs
 
 
 @dataclass(frozen=True)
@@ -143,16 +140,3 @@ def seconds_of(work: Work, measured: Sequence[Measured], device: str | None) -> 
     if not there:
         return None
     return work.amount * statistics.median(run.seconds / run.work for run in there[:NEAREST])
-
-
-def saved_by_compiling(config: Config, seconds: float) -> float | None:
-    """Seconds that `trainer.compile=true` would take off a run of so many on a CPU; None where not clearly any."""
-    lrn, trainer = config.model.lrn, config.trainer
-    own = config.model.net.custom is not None or lrn.custom is not None
-    normalises = not own and lrn.kind == "across_maps" and (lrn.first or lrn.second)
-    if trainer.compile or not normalises or trainer.device not in ("auto", "cpu"):
-        return None
-    if trainer.memory_format == "contiguous":
-        return None
-    saved = COMPILED_SAVES * seconds - COMPILING_SECONDS
-    return saved if saved >= CLEARLY * COMPILING_SECONDS else None

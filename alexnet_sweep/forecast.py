@@ -9,16 +9,7 @@ from typing import Any
 
 from alexnet_sweep.config import Config
 from alexnet_sweep.errors import SweepError
-from alexnet_sweep.estimate import (
-    Measured,
-    StoreNeeded,
-    Work,
-    measured_runs,
-    saved_by_compiling,
-    seconds_of,
-    store_needed,
-    work_of,
-)
+from alexnet_sweep.estimate import Measured, StoreNeeded, Work, measured_runs, seconds_of, store_needed, work_of
 from alexnet_sweep.identity import identity, source_hash
 from alexnet_sweep.ledger import TO_TRAIN, Action, Decision, decide
 from alexnet_sweep.planning import Asked, Planner
@@ -246,10 +237,6 @@ def _totals(study: Study, rows: Sequence[Row], fits: Sequence[bool | None], budg
         lines.append("time: not known, no run has been measured here; --probe trains a few steps to find out")
     elif starting and seconds is not None:
         lines.append(f"time: about {duration(seconds)} one run after the other ({seconds / 3600:.2f} device hours)")
-    saved = [saved_by_compiling(row.run.config, row.seconds) for row in starting if row.seconds is not None]
-    most = max((value for value in saved if value is not None), default=None)
-    if most is not None:
-        lines.append(f"trainer.compile=true would pay: up to {duration(most)} less a run, by this estimate on a CPU")
     works = [row.work for row in starting if row.work is not None]
     if works:
         kept = sum(work.disk_bytes for work in works)

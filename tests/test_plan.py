@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 import alexnet_sweep.plan
-from alexnet_sweep.estimate import Measured, Work, saved_by_compiling, seconds_of
+from alexnet_sweep.estimate import Measured, Work, seconds_of
 from alexnet_sweep.plan import seconds
 from alexnet_sweep.store import RunFolder
-from conftest import Compose, Main
+from conftest import Main
 
 SMALL = ("model.width=0.05", "trainer.epochs=1", "trainer.cpu_threads=1", "eval.clean_train_images=64")
 GRID = ("model/lrn=on,off", "seed=0,1", *SMALL)
@@ -154,37 +154,3 @@ def test_a_plan_says_whether_the_packed_data_fit_the_disk(
     assert isinstance(plan["data"], list)
     (store,) = plan["data"]
     assert (store["name"], store["needed_bytes"], store["packed"]) == ("digits", 1797 * 3 * 32 * 32, False)
-
-
-DAY = 86400.0
-
-
-def test_compiling_pays_where_a_hundredth_of_a_run_is_much_more_than_it_costs(composed: Compose) -> None:
-    assert saved_by_compiling(composed(), DAY) == pytest.approx(864 - 30)
-    assert saved_by_compiling(composed(), 15_000.0) == pytest.approx(120)
-    assert saved_by_compiling(composed(), 14_000.0) is None
-
-
-@pytest.mark.parametrize(
-    "override",
-    [
-        "trainer.compile=true",
-        "trainer.device=cuda",
-        "trainer.memory_format=contiguous",
-        "model/lrn=off",
-        "model/lrn=cifar_18pct",
-    ],
-)
-def test_compiling_does_not_pay_where_nothing_would_be_compiled(composed: Compose, override: str) -> None:
-    assert saved_by_compiling(composed(override), DAY) is None
-
-
-def test_a_plan_says_in_one_line_that_compiling_would_pay(
-    main: Main, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for seconds_of_all, lines in ((DAY, 1), (60.0, 0)):
-        monkeypatch.setattr("alexnet_sweep.forecast.seconds_of", lambda *given, value=seconds_of_all: value)
-        assert main("plan", "seed=0,1", *SMALL) == 0
-        printed = capsys.readouterr().out.splitlines()
-        told = [line for line in printed if "trainer.compile=true would pay: up to" in line]
-        assert len(told) == lines
