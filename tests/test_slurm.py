@@ -329,3 +329,18 @@ def test_the_queue_has_nothing_of_a_study_that_was_never_submitted(cluster: Path
     nothing = ran(cluster / "nothing", "-m", "seed=0", "sweep.cancel=true")
     assert nothing.code == 0 and "0 jobs cancelled" in nothing.err
     assert not (cluster / "nothing/runs").exists()
+
+
+# --- many short jobs ---
+
+
+def test_sixty_short_jobs_run_four_at_a_time_and_all_of_them(cluster: Path) -> None:
+    folder, most = cluster / "many", 0
+    few = ("hydra.launcher.array_parallelism=4", "model.width=0.05", "trainer.epochs=1")
+    process = started(folder, "-m", "seed=range(0,60)", *SLURM, *few)
+    while process.poll() is None:
+        most = max(most, len(ask("squeue", "-h", "-r", "-t", "RUNNING", "-o", "%i").split()))
+        time.sleep(0.5)
+    assert (result := ended(process)).code == 0, result.err
+    assert most == 4 and len(jobs_of(folder)) == 60
+    assert {row.state for row in rows(folder).values()} == {"done"} and len(rows(folder)) == 60
