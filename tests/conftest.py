@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import hypothesis
@@ -33,6 +34,22 @@ torch.set_num_threads(1)  # on a busy machine two threads wait for each other fa
 def hydra_ready() -> Iterator[None]:
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         yield
+
+
+@contextmanager
+def outside_hydra() -> Iterator[None]:
+    """As a fresh process has it: a command starts Hydra itself. Afterwards Hydra is as it was.
+
+    Hydra may put another object in the singleton's place meanwhile, so nothing but its state is kept.
+    """
+    outer = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().clear()
+        if outer is not None:
+            GlobalHydra.instance().initialize(outer)
 
 
 @pytest.fixture(scope="session")
@@ -73,17 +90,11 @@ def main(hydra_ready: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    outer = GlobalHydra.instance().hydra
-    assert outer is not None
 
     def one(*arguments: str) -> int:
         monkeypatch.setattr(sys, "argv", ["alexnet_sweep", *arguments])
-        GlobalHydra.instance().clear()
-        try:
+        with outside_hydra():
             return alexnet_sweep.__main__.main()
-        finally:
-            GlobalHydra.instance().clear()
-            GlobalHydra.instance().initialize(outer)
 
     yield one
 

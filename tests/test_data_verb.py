@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 import alexnet_sweep.__main__
 from alexnet_sweep.data.__main__ import main
 from alexnet_sweep.precheck import DataFacts
+from conftest import outside_hydra
 
 
 @pytest.fixture
@@ -18,11 +20,9 @@ def photographs(photos: Path, tmp_path: Path) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def no_hydra(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a fresh process has it: the verb starts Hydra itself."""
-    from hydra.core.global_hydra import GlobalHydra
-
-    monkeypatch.setattr(GlobalHydra.instance(), "hydra", None)
+def no_hydra() -> Iterator[None]:
+    with outside_hydra():
+        yield
 
 
 def test_info_of_what_is_not_packed_says_so_and_builds_nothing(

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from alexnet_sweep.summary import main as summarise
-from conftest import Main
+from conftest import Main, outside_hydra
 
 FULL = ["model.width=1", "data.stored_px=256", "data.crop_px=224", "--classes", "1000"]
 
@@ -15,16 +15,10 @@ FULL = ["model.width=1", "data.stored_px=256", "data.crop_px=224", "--classes", 
 @pytest.fixture
 def summary(main: Main) -> Main:
     """From an empty folder, outside of the session's Hydra."""
-    from hydra.core.global_hydra import GlobalHydra
 
     def one(*arguments: str) -> int:
-        outer = GlobalHydra.instance().hydra
-        GlobalHydra.instance().clear()
-        try:
+        with outside_hydra():
             return summarise(list(arguments))
-        finally:
-            GlobalHydra.instance().clear()
-            GlobalHydra.instance().initialize(outer)
 
     return one
 
