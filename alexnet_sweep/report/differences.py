@@ -120,7 +120,8 @@ def _delta_table(findings: Findings, view: str) -> Table:
             row += _cells(cells.loc[metric])
             if metric == metrics[0]:
                 unlike = arm_id in findings.unlike_arms and cells.loc[metric]["finding"]
-                row.append(_finding(cells.loc[metric]) + (" (runs not alike)" if unlike else ""))
+                found = _finding(cells.loc[metric]) if cells.loc[metric]["finding"] else ""  # the note stands under Δ
+                row.append(found + (" (runs not alike)" if unlike else ""))
             if any(measure == metric for _, measure in paper):
                 row.append(_claimed(paper.get((arm_id, metric))))
         rows.append(row)
