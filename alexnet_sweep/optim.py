@@ -76,3 +76,15 @@ def set_learning_rate_factors(optimizer: torch.optim.Optimizer, factors: Factors
             buffer = optimizer.state[parameter].get("momentum_buffer")
             if buffer is not None:
                 buffer.mul_(before / after)
+
+
+@torch.no_grad()
+def lay_out_as_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """Give loaded state the order in memory of its parameters, where it was saved in another memory format.
+
+    The fused update walks through both in the order of their memory.
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if torch.is_tensor(value) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                state[name] = torch.empty_like(parameter, dtype=value.dtype, device=value.device).copy_(value)

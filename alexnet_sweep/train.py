@@ -20,7 +20,7 @@ from alexnet_sweep.data.batches import TrainingBatches
 from alexnet_sweep.distributed import Team
 from alexnet_sweep.metrics import TOP
 from alexnet_sweep.model.layers import set_step
-from alexnet_sweep.optim import set_learning_rate_factors
+from alexnet_sweep.optim import lay_out_as_parameters, set_learning_rate_factors
 from alexnet_sweep.plugins import load
 from alexnet_sweep.schedule import Schedule
 from alexnet_sweep.speed import STUCK_WINDOW_STEPS, StepsToThreshold
@@ -254,6 +254,7 @@ class Trainer:
         if self._averaged is not None:
             self._averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
+        lay_out_as_parameters(self.optimizer)
         self.schedule.restore(state["schedule"])
         self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.next_step = state["epoch"], state["next_step"]

@@ -148,6 +148,28 @@ def test_a_restored_trainer_goes_on_bit_for_bit(micro, tmp_path, recipe, stop_af
     assert resumed.learning_rate == whole.learning_rate
 
 
+@pytest.mark.parametrize(("saved", "goes_on"), [("contiguous", "channels_last"), ("channels_last", "contiguous")])
+@pytest.mark.parametrize("optim", ["sgd", "adam"])
+def test_a_trainer_restored_in_the_other_memory_format_goes_on_as_in_its_own(micro, tmp_path, optim, saved, goes_on):
+    def ended_in(memory_format: str) -> list[torch.Tensor]:
+        config = micro("trainer.batch_size=16", f"optim={optim}", f"trainer.memory_format={memory_format}")
+        trainer = forgetful(config)
+        checkpoint.restore(tmp_path / "checkpoint.pt", trainer)
+        train(trainer, stop_after=2)
+        for parameter, state in trainer.optimizer.state.items():
+            assert all(v.stride() == parameter.stride() for v in state.values() if v.shape == parameter.shape)
+        return parameters(trainer)
+
+    stopped = trainer_of(micro("trainer.batch_size=16", f"optim={optim}", f"trainer.memory_format={saved}"))
+    train(stopped, 2)
+    checkpoint.save(tmp_path / "checkpoint.pt", stopped, {})
+    own, other = ended_in(saved), ended_in(goes_on)
+    # Adam makes much of gradients near zero, where the formats round apart.
+    assert all(
+        torch.allclose(*pair, rtol=1e-3, atol=1e-5 if optim == "sgd" else 1e-3) for pair in zip(own, other, strict=True)
+    )
+
+
 def test_the_learning_rate_falls_with_the_schedule(micro):
     trainer = trainer_of(micro("trainer.epochs=3", "schedule=multistep", "schedule.drop_epochs=[1,2]"))
     rates = []
