@@ -456,6 +456,31 @@ def test_a_broken_link_is_named(photos, refusal):
     assert "train/red/gone.png: cannot be read" in refusal(folder(photos))
 
 
+@pytest.mark.parametrize("change", ["content", "renamed"])
+def test_what_lies_in_a_linked_class_folder_counts(photos, tmp_path, change):
+    for split in ("train", "val"):  # both splits: one place may be linked to twice
+        (photos / split / "red").rename(tmp_path / f"{split} red")
+        (photos / split / "red").symlink_to(tmp_path / f"{split} red")
+        (photos / split / "reddish").symlink_to(tmp_path / f"{split} red")
+    before = content_id(folder(photos))
+    file = tmp_path / "train red" / "03.png"
+    changed_at(file, -20) if change == "content" else file.rename(file.with_name("99.png"))
+    assert content_id(folder(photos)) != before
+
+
+def test_a_link_is_the_same_data_set_as_what_it_links_to(photos, tmp_path):
+    before = content_id(folder(photos))
+    (photos / "train" / "red").rename(tmp_path / "red")
+    (photos / "train" / "red").symlink_to(tmp_path / "red")
+    assert content_id(folder(photos)) == before
+
+
+def test_a_link_to_a_folder_around_it_is_not_followed_forever(photos):
+    before = content_id(folder(photos))
+    (photos / "train" / "red" / "round").symlink_to(photos)
+    assert content_id(folder(photos)) == before
+
+
 def test_hidden_files_do_not_count(photos):
     before = content_id(folder(photos))
     (photos / ".DS_Store").write_bytes(b"x")

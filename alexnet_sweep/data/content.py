@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from alexnet_sweep.errors import DataError, nearest
@@ -32,7 +33,7 @@ def files_below(path: str, suffixes: frozenset[str] | None = IMAGE_SUFFIXES) -> 
     # take a gigabyte.
     files = sorted(
         f"{place}/{name}".removeprefix(f"{folder}/")
-        for place, _, names in os.walk(folder)
+        for place, names in _places(folder)
         for name in names
         if not name.startswith(".")
     )
@@ -42,6 +43,19 @@ def files_below(path: str, suffixes: frozenset[str] | None = IMAGE_SUFFIXES) -> 
             f"allowed: {', '.join(sorted(suffixes))} files, in one folder a class under train/ and val/"
         )
     return files
+
+
+def _places(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Folders below one, and their files; links are followed, but not into a folder that they lie in."""
+    above: dict[str, frozenset[tuple[int, int]]] = {}
+    for place, inner, names in os.walk(folder, followlinks=True):
+        told = Path(place).stat()
+        around, own = above.pop(place, frozenset()), (told.st_dev, told.st_ino)
+        if own in around:
+            inner.clear()
+            continue
+        above |= {os.path.join(place, name): around | {own} for name in inner}  # noqa: PTH118  as os.walk writes it
+        yield place, names
 
 
 def what_is_in(folder: Path) -> str:
