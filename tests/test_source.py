@@ -586,6 +586,14 @@ def test_a_large_folder_counts_the_ends_of_its_files(large, place):
     assert content_id(folder(large)) != before
 
 
+def test_a_large_folder_counts_all_of_its_answers(large, monkeypatch):
+    monkeypatch.setattr(content, "SAMPLED_FILES", 2)
+    (large / "val.txt").write_text("00.png n01440764\n" * 50)
+    before = content_id(folder(large))
+    changed_at(large / "val.txt", 400)
+    assert content_id(folder(large)) != before
+
+
 def test_a_large_folder_is_not_read_whole(large):
     before = content_id(folder(large))
     changed_at(large / "train" / "red" / "03.png", 1000)

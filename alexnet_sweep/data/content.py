@@ -10,7 +10,8 @@ from alexnet_sweep.errors import DataError, nearest
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".parquet", ".arrow")
 )
-WHOLE_BYTES = 64 << 20  # a folder up to this size is hashed whole
+WHOLE_BYTES = 64 << 20  # a folder up to this size is hashed whole, and of a larger one each file of answers or names
+SAMPLED = IMAGE_SUFFIXES | {".xml"}  # of which there may be a million
 SAMPLED_FILES = 256
 SAMPLED_BYTES = 64 << 10
 
@@ -74,7 +75,7 @@ def hash_files(files: list[str], folder: Path) -> str:
     every = -(-len(files) // SAMPLED_FILES)
     for index, (file, size) in enumerate(zip(files, sizes, strict=True)):
         digest.update(f"{file}\0{size}\0".encode(errors="surrogateescape"))
-        if whole:
+        if whole or (size <= WHOLE_BYTES and Path(file).suffix.lower() not in SAMPLED):
             digest.update((folder / file).read_bytes())
         elif index % every == 0:
             with (folder / file).open("rb") as stream:

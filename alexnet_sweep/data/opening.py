@@ -77,9 +77,9 @@ def _asked(custom: dict[str, Any], ask: Callable[[CustomData], Answer]) -> Answe
 def content_id(data: DataConfig) -> str:
     """What the data set is, cheaply: file names, sizes and contents, or the hub's commit.
 
-    A folder of up to 64 MiB is hashed whole; of a larger one names and sizes count, and the first and
-    last 64 KiB of up to 256 files evenly spread over it. Files may move or be copied: only the tree
-    below `data.path` counts.
+    A folder of up to 64 MiB is hashed whole; of a larger one names and sizes count, all of any file
+    that is no image (up to 64 MiB each), and the first and last 64 KiB of up to 256 files evenly spread
+    over it. Files may move or be copied: only the tree below `data.path` counts.
     """
     if data.custom is not None:
         return f"custom:{json.dumps(data.custom, sort_keys=True)}:{_asked(data.custom, lambda own: own.content_id())}"
