@@ -168,6 +168,26 @@ def test_answers_that_do_not_fit_are_refused(refusal: Any, tmp_path: Path, name:
     assert told in refusal("imagenet", root)
 
 
+@pytest.mark.parametrize("end", [".JPEG", "", ".jpg"])
+def test_answers_are_told_apart_behind_a_dot_in_the_name(opened: Any, tmp_path: Path, end: str) -> None:
+    root = training(tmp_path / "imagenet", FISH, SHARK)
+    for number in range(2):
+        image(root / "val" / f"img.{number:03d}.JPEG", 30 * number)
+    (root / "val.txt").write_text(f"img.000{end} {SHARK}\nimg.001{end} {FISH}\n")
+    assert list(opened("imagenet", root).test.labels) == [1, 0]
+
+
+def test_two_answers_to_one_image_are_refused_and_one_given_twice_is_not(
+    opened: Any, refusal: Any, tmp_path: Path
+) -> None:
+    root = training(tmp_path / "imagenet", FISH, SHARK)
+    image(root / "val" / "a.JPEG", 0)
+    (root / "val.txt").write_text(f"a.JPEG {SHARK}\na.JPEG {SHARK}\n")
+    assert list(opened("imagenet", root).test.labels) == [1]
+    (root / "val.txt").write_text(f"a.JPEG {SHARK}\na.JPEG {FISH}\n")
+    assert f"val.txt: answers a.JPEG with {FISH}, {SHARK}; there must be one answer each" in refusal("imagenet", root)
+
+
 def test_a_damaged_devkit_is_refused(refusal: Any, tmp_path: Path) -> None:
     root = validation(training(tmp_path / "imagenet", FISH, SHARK))
     (root / "ILSVRC2012_validation_ground_truth.txt").write_text("1\n" * 4)

@@ -191,11 +191,7 @@ def _matched(file: Path, images: Sequence[str], numbers: Any) -> list[str]:
     if lines and lines[0][0] == "ImageId":
         lines = lines[1:]
     if all(len(line) > 1 for line in lines):
-        known = {Path(line[0]).name.split(".")[0]: line[1] for line in lines}
-        missing = [image for image in images if image.split(".")[0] not in known]
-        if missing:
-            raise DataError(f"{file}: no answer to {', '.join(missing[:3])}; it must name every image")
-        answers = [known[image.split(".")[0]] for image in images]
+        answers = _by_name(file, [(Path(line[0]).name, line[1]) for line in lines], images)
     else:
         answers = [line[0] for line in lines]
         if len(answers) != len(images):
@@ -209,6 +205,27 @@ def _matched(file: Path, images: Sequence[str], numbers: Any) -> list[str]:
             f"{file}: answers with {odd}; allowed: a wnid as n01440764, by the image's name or in its order"
         )
     return answers
+
+
+def _by_name(file: Path, pairs: Sequence[tuple[str, str]], images: Sequence[str]) -> list[str]:
+    """The answer to each image by its name, or where the list leaves out or changes its suffix by what is before."""
+    known: dict[str, set[str]] = {}
+    without: dict[str, set[str]] = {}
+    for name, answer in pairs:
+        known.setdefault(name, set()).add(answer)
+        without.setdefault(_without_suffix(name), set()).add(answer)
+    found = [known.get(image) or without.get(_without_suffix(image)) or set() for image in images]
+    missing = [image for image, answers in zip(images, found, strict=True) if not answers]
+    if missing:
+        raise DataError(f"{file}: no answer to {', '.join(missing[:3])}; it must name every image")
+    for image, answers in zip(images, found, strict=True):
+        if len(answers) > 1:
+            raise DataError(f"{file}: answers {image} with {', '.join(sorted(answers))}; there must be one answer each")
+    return [next(iter(answers)) for answers in found]
+
+
+def _without_suffix(name: str) -> str:
+    return Path(name).stem if Path(name).suffix.lower() in IMAGE_SUFFIXES else name
 
 
 def _names_below(top: Path) -> dict[str, str]:
