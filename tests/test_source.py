@@ -536,7 +536,14 @@ def test_a_file_in_another_class_makes_another_data_set(photos):
 
 @pytest.mark.parametrize(
     "change",
-    [{"stored_px": 20}, {"test_fraction": 0.3}, {"test_split": "validation"}, {"label_column": "kind"}],
+    [
+        {"source": "synsets"},
+        {"name": "tench"},
+        {"stored_px": 20},
+        {"test_fraction": 0.3},
+        {"test_split": "validation"},
+        {"label_column": "kind"},
+    ],
     ids=lambda change: next(iter(change)),
 )
 def test_a_key_that_changes_the_store_changes_the_fingerprint(photos, change):
@@ -550,6 +557,10 @@ def test_a_key_that_changes_the_store_changes_the_fingerprint(photos, change):
 )
 def test_a_key_that_leaves_the_store_alone_leaves_the_fingerprint(photos, change):
     assert fingerprint(folder(photos, **change)) == fingerprint(folder(photos))
+
+
+def test_crops_of_another_side_share_the_store_of_cifar10(micro):
+    assert len({fingerprint(micro(f"data={name}").data) for name in ("cifar10", "cifar10_24px", "cifar10_32px")}) == 1
 
 
 def test_drawn_pictures_are_known_by_what_draws_them(micro, monkeypatch):

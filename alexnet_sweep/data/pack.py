@@ -35,6 +35,8 @@ def fingerprint(data: DataConfig) -> str:
     parts = [
         FORMAT,
         content_id(data),
+        data.source,  # the same files may be read in several ways, with other ids and class names
+        data.name,
         data.stored_px,
         data.geometry,
         data.store,
