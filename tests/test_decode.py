@@ -1,13 +1,14 @@
 """One image file: whatever its mode, upright RGB; no larger than needed, and never smaller."""
 
 import io
+import struct
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from alexnet_sweep.data.decode import BadImage, decode, square
 
@@ -55,6 +56,37 @@ def test_a_sideways_jpeg_at_a_fraction_is_upright() -> None:
     image = decode(coded(smooth(640, 320), "JPEG", exif=exif), "x", 32)
     assert image.size == (40, 80)
     assert image.getpixel((20, 4))[0] < 40 and image.getpixel((20, 76))[0] > 215  # its left side came on top
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_turned_as_pillow_turns_it(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = coded(smooth(40, 20), exif=exif)
+    with Image.open(io.BytesIO(content)) as image:
+        expected = ImageOps.exif_transpose(image)
+    assert np.array_equal(np.asarray(decode(content, "x")), np.asarray(expected))
+
+
+def test_an_image_whose_other_exif_is_broken_is_read_and_turned() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x011A] = 72.5
+    content = coded(smooth(64, 32), "JPEG", exif=exif)
+    broken = content.replace(bytes.fromhex("011a0005"), bytes.fromhex("011a0002"))  # a fraction, as text
+    assert broken != content
+    assert decode(broken, "x").size == (32, 64)
+
+
+def test_a_decoder_that_fails_in_whichever_way_makes_a_bad_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> None:
+        raise struct.error("unpack requires a buffer of 4 bytes")
+
+    content = coded(smooth(20, 20))
+    monkeypatch.setattr(Image.Image, "convert", fails)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fails)
+    with pytest.raises(BadImage, match=r"^image x: cannot be read \(unpack requires"):
+        decode(content, "x")
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32])

@@ -5,10 +5,20 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from alexnet_sweep.data.source import Encoded, Split
 from alexnet_sweep.errors import DataError
+
+TRANSPOSED = {  # by EXIF's orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class BadImage(DataError):
@@ -31,18 +41,24 @@ def decode(content: bytes | str | Path | None, image_id: str, side: int | None =
             if side is not None:
                 image.draft(None, (side, side))
             image.load()
-            ImageOps.exif_transpose(image, in_place=True)
-            return _rgb(image)
-    except (
-        OSError,
-        SyntaxError,  # a broken PNG
-        ValueError,
-        Image.DecompressionBombError,
-    ) as error:
-        reason = " ".join(str(error).split())
+            return _rgb(_upright(image))
+    except MemoryError:
+        raise  # may be the machine's fault, and not the image's
+    except Exception as error:  # Pillow's decoders fail in many ways on damaged files
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise BadImage(
             f"image {image_id}: cannot be read ({reason}); mend or remove it, or set data.skip_bad=true"
         ) from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF says. `ImageOps.exif_transpose` would write all of the EXIF anew, which may be broken."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # then it says nothing
+        return image
+    method = TRANSPOSED.get(orientation)
+    return image if method is None else image.transpose(method)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
