@@ -390,6 +390,20 @@ def test_splits_of_different_string_labels_are_refused(tmp_path, refusal):
     assert line.startswith(f"data.path={path}: splits train and test have different classes (2 and 3)")
 
 
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [(["dog", "cat"], "have dog and cat for class 0"), (["cat", "dog", "emu"], "have 3 and 2 classes")],
+    ids=["order", "more"],
+)
+def test_parquet_files_that_number_their_classes_differently_are_refused(tmp_path, refusal, names, told):
+    train = table([0, 0, 0, 1], datasets.ClassLabel(names=["cat", "dog"]))
+    path = parquet(tmp_path / "pets", train=train, test=table([0, 0, 0, 1], datasets.ClassLabel(names=names)))
+    line = refusal(folder(path))
+    assert line.startswith(
+        f"data.path={path}: test-00000-of-00001.parquet and train-00000-of-00001.parquet {told}; all"
+    )
+
+
 def test_a_test_folder_of_a_class_that_is_never_trained_is_refused(photos, refusal):
     shutil.rmtree(photos / "train" / "green")
     line = refusal(folder(photos))

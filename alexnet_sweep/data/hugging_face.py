@@ -1,5 +1,6 @@
 """Data sets through Hugging Face `datasets`: a hub name, or a folder of Parquet, Arrow or class folders."""
 
+import json
 import logging
 import warnings
 from pathlib import Path
@@ -75,7 +76,10 @@ def _load(data: DataConfig, scratch: Path) -> dict[str, Any]:
             elif any((Path(data.path) / name).is_file() for name in ("dataset_dict.json", "state.json")):
                 loaded = datasets.load_from_disk(data.path)
             else:
+                _check_names(data)
                 loaded = datasets.load_dataset(data.path, cache_dir=str(scratch / "datasets"))
+    except DataError:
+        raise
     except Exception as error:  # the library's failures have no common base
         where = f"data.path={data.path}" if data.path else f"data.hub={data.hub}"
         reason = " ".join(f"{error} {error.__cause__ or ''}".split())[:300]
@@ -84,6 +88,38 @@ def _load(data: DataConfig, scratch: Path) -> dict[str, Any]:
     if isinstance(loaded, datasets.DatasetDict):
         return {str(name): split for name, split in loaded.items()}
     return {data.train_split: loaded}
+
+
+def _check_names(data: DataConfig) -> None:
+    """Refuse Parquet files that number their classes differently: the loader takes the first one's names for all."""
+    assert data.path is not None
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    known: tuple[str, list[str]] | None = None
+    for file in sorted(Path(data.path).rglob("*.parquet")):
+        try:
+            told = (pq.read_schema(file).metadata or {}).get(b"huggingface", b"{}")
+            names = json.loads(told)["info"]["features"][data.label_column]["names"]
+        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
+            continue  # no names, or nothing that the loader can read
+        if not isinstance(names, list):
+            continue
+        where = file.relative_to(data.path).as_posix()
+        known = known or (where, names)
+        if names != known[1]:
+            place = next(
+                (place for place, pair in enumerate(zip(names, known[1], strict=False)) if len({*pair}) > 1), None
+            )
+            found = (
+                f"{len(known[1])} and {len(names)} classes"
+                if place is None
+                else (f"{known[1][place]} and {names[place]} for class {place}")
+            )
+            raise DataError(
+                f"data.path={data.path}: {known[0]} and {where} have {found}; all files must name the same classes in "
+                "the same order: write them again"
+            )
 
 
 def _mend(data: DataConfig, reason: str) -> str:
