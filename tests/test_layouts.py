@@ -188,6 +188,17 @@ def test_two_answers_to_one_image_are_refused_and_one_given_twice_is_not(
     assert f"val.txt: answers a.JPEG with {FISH}, {SHARK}; there must be one answer each" in refusal("imagenet", root)
 
 
+def test_answers_by_order_need_names_whose_order_is_clear(opened: Any, refusal: Any, tmp_path: Path) -> None:
+    root = training(tmp_path / "imagenet", FISH, SHARK)
+    for number in range(11):
+        image(root / "val" / f"val_{number}.JPEG", number)
+    (root / "val_labels.txt").write_text(f"{FISH}\n" * 10 + f"{SHARK}\n")
+    line = refusal("imagenet", root)
+    assert "val_labels.txt: answers in the order of names, but val_10.JPEG comes before val_2.JPEG by letters" in line
+    (root / "val" / "val_10.JPEG").rename(root / "val" / "val_9a.JPEG")
+    assert list(opened("imagenet", root).test.labels) == [0] * 10 + [1]
+
+
 def test_a_damaged_devkit_is_refused(refusal: Any, tmp_path: Path) -> None:
     root = validation(training(tmp_path / "imagenet", FISH, SHARK))
     (root / "ILSVRC2012_validation_ground_truth.txt").write_text("1\n" * 4)

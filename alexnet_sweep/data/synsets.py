@@ -196,6 +196,7 @@ def _matched(file: Path, images: Sequence[str], numbers: Any) -> list[str]:
         answers = [line[0] for line in lines]
         if len(answers) != len(images):
             raise DataError(f"{file}: {len(answers)} answers to {len(images)} images; there must be one each")
+        _check_order(file, images)
         if all(answer.isdecimal() for answer in answers):
             explained = numbers(file)
             answers = [explained.get(int(answer), answer) for answer in answers]
@@ -205,6 +206,21 @@ def _matched(file: Path, images: Sequence[str], numbers: Any) -> list[str]:
             f"{file}: answers with {odd}; allowed: a wnid as n01440764, by the image's name or in its order"
         )
     return answers
+
+
+def _check_order(file: Path, images: Sequence[str]) -> None:
+    """Refuse names whose order is not clear where answers are given in the order of names."""
+    by_number = sorted(images, key=lambda name: [int(part) if part.isdecimal() else part for part in _parts(name)])
+    for one, other in zip(images, by_number, strict=True):
+        if one != other:
+            raise DataError(
+                f"{file}: answers in the order of names, but {one} comes before {other} by letters and not by numbers; "
+                "put the image's name before each answer, or pad the numbers in the names with zeros"
+            )
+
+
+def _parts(name: str) -> list[str]:
+    return re.split(r"(\d+)", name)
 
 
 def _by_name(file: Path, pairs: Sequence[tuple[str, str]], images: Sequence[str]) -> list[str]:
