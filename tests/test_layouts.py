@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import os
 import pickle
 import shutil
 import struct
@@ -197,6 +198,26 @@ def test_answers_by_order_need_names_whose_order_is_clear(opened: Any, refusal: 
     assert "val_labels.txt: answers in the order of names, but val_10.JPEG comes before val_2.JPEG by letters" in line
     (root / "val" / "val_10.JPEG").rename(root / "val" / "val_9a.JPEG")
     assert list(opened("imagenet", root).test.labels) == [0] * 10 + [1]
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.JPEG", b"new\nline.JPEG"])
+def test_a_name_that_cannot_be_written_down_is_refused_before_anything_is_packed(
+    refusal: Any, tmp_path: Path, name: bytes
+) -> None:
+    root = training(tmp_path / "imagenet", FISH, SHARK)
+    shutil.copytree(root / "train", root / "val")
+    odd = root / "train" / FISH / os.fsdecode(name)
+    image(root / "train" / FISH / "plain.JPEG", 7)
+    (root / "train" / FISH / "plain.JPEG").rename(odd)
+    line = refusal("imagenet", root)
+    assert line.startswith(f"image 'train/{FISH}/") and line.isascii() and line.endswith("rename the file")
+
+
+def test_a_name_in_other_letters_is_taken(opened: Any, tmp_path: Path) -> None:
+    root = training(tmp_path / "imagenet", FISH, SHARK)
+    shutil.copytree(root / "train", root / "val")
+    image(root / "train" / FISH / "café 鱼.JPEG", 7)
+    assert f"train/{FISH}/café 鱼.JPEG" in opened("imagenet", root).train.ids
 
 
 def test_a_damaged_devkit_is_refused(refusal: Any, tmp_path: Path) -> None:

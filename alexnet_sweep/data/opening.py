@@ -33,6 +33,23 @@ def open_source(data: DataConfig, scratch: Path) -> Source:
     Raises:
         DataError: one line with the key or path, what was found and what is allowed.
     """
+    source = _opened(data, scratch)
+    for split in (source.train, source.test):
+        _check_ids(split.ids)
+    return source
+
+
+def _check_ids(ids: list[str]) -> None:
+    """Refuse names that would not come back from a store's list of them."""
+    for image_id in ids:
+        if "\n" in image_id or (not image_id.isascii() and image_id != image_id.encode(errors="replace").decode()):
+            raise DataError(
+                f"image {image_id!a}: its name has a line break or is not UTF-8, and cannot be written down; "
+                "rename the file"
+            )
+
+
+def _opened(data: DataConfig, scratch: Path) -> Source:
     if data.custom is not None:
         return _asked(data.custom, lambda own: own.open(scratch))
     if data.source == "digits":
