@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 import struct
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -391,6 +392,9 @@ def test_idx_files_are_read_zipped_or_not(opened: Any, tmp_path: Path, end: str,
         ("train-labels-idx1-ubyte", idx(np.zeros(19, np.uint8)), "20 images, and 19 labels"),
         ("train-labels-idx1-ubyte", idx(np.full(20, 11, np.uint8)), "has labels up to 11"),
         ("train-labels-idx1-ubyte", b"", "is no IDX file"),
+        ("train-images-idx3-ubyte", idx(np.zeros((20, 0, 0), np.uint8)), "its shape is (20, 0, 0); no side may be 0"),
+        ("train-labels-idx1-ubyte", idx(np.zeros(20, np.uint8)) + b"x", "has more than 20 bytes for (20,)"),
+        ("train-labels-idx1-ubyte", bytes([0, 0, 8, 1, 255, 255, 255, 255, 1]), "has 1 bytes for (4294967295,)"),
     ],
 )
 def test_idx_files_that_do_not_fit_are_refused(
@@ -406,6 +410,17 @@ def test_a_cut_gzip_is_refused_with_its_path(opened: Any, tmp_path: Path) -> Non
     file.write_bytes(file.read_bytes()[:-20])
     with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz: cannot be read"):
         decoded(opened("fashion_mnist", tmp_path / "clothes").train, 0, 20)
+
+
+def test_a_zipped_file_is_not_expanded_far_beyond_its_size(refusal: Any, tmp_path: Path) -> None:
+    file = clothes(tmp_path / "clothes", ".gz") / "train-labels-idx1-ubyte.gz"
+    file.write_bytes(gzip.compress(idx(np.zeros(20, np.uint8)) + bytes(64 << 20)))
+    tracemalloc.start()
+    try:
+        assert "has more than 20 bytes for (20,)" in refusal("fashion_mnist", file.parent)
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_folder_without_idx_files_is_refused(refusal: Any, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """MNIST's file format, IDX, as Fashion-MNIST comes in it: grey images and labels, gzipped or not (yann.lecun.com)."""
 
 import gzip
+import math
 import zlib
 from pathlib import Path
 from threading import Lock
@@ -17,6 +18,7 @@ from alexnet_sweep.errors import DataError
 
 PLACES = ("", "raw", "FashionMNIST/raw")  # the latter two as torchvision leaves it
 PREFIXES = {"train": "train", "test": "t10k"}
+EXPANDS = 1100  # a zipped byte becomes no more than this many
 FASHION = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
     *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
@@ -76,20 +78,27 @@ def _shape(path: Path, axes: int) -> tuple[int, ...]:
     head = _bytes(path, 4 + 4 * axes)
     if len(head) < 4 + 4 * axes or head[:4] != bytes([0, 0, 8, axes]):
         raise DataError(f"{path}: is no IDX file of bytes with {axes} axes; take it from its publisher again")
-    return tuple(int(size) for size in np.frombuffer(head, ">u4", axes, 4))
+    shape = tuple(int(size) for size in np.frombuffer(head, ">u4", axes, 4))
+    if 0 in shape:
+        raise DataError(f"{path}: its shape is {shape}; no side may be 0: take it from its publisher again")
+    return shape
 
 
 def _content(path: Path, axes: int) -> NDArray[np.uint8]:
     shape = _shape(path, axes)
-    content = np.frombuffer(_bytes(path, -1), np.uint8, offset=4 + 4 * axes)
-    if content.size != np.prod(shape):
-        raise DataError(f"{path}: has {content.size} bytes for {shape}; take it from its publisher again")
+    head, size = 4 + 4 * axes, math.prod(shape)
+    content = np.frombuffer(_bytes(path, head + size + 1), np.uint8, offset=head)  # a zipped file may hold far more
+    if content.size != size:
+        found = f"{content.size}" if content.size < size else f"more than {size}"
+        raise DataError(f"{path}: has {found} bytes for {shape}; take it from its publisher again")
     return content.reshape(shape)
 
 
 def _bytes(path: Path, count: int) -> bytes:
+    zipped = path.suffix == ".gz"
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-            return stream.read(count)
+        most = path.stat().st_size * (EXPANDS if zipped else 1)
+        with gzip.open(path) if zipped else path.open("rb") as stream:
+            return stream.read(min(count, most))
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read ({error}); take it from its publisher again") from error
