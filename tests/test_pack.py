@@ -20,6 +20,7 @@ from alexnet_sweep.data import building, pack
 from alexnet_sweep.data.decode import square
 from alexnet_sweep.data.images import KINDS
 from alexnet_sweep.data.pack import describe, fingerprint, open_packed
+from alexnet_sweep.data.source import Encoded, Split
 from alexnet_sweep.errors import DataError
 from alexnet_sweep.groups import conf_folder
 
@@ -361,6 +362,24 @@ def test_a_build_that_is_killed_goes_on_to_the_same_bytes(photos, tmp_path):
     assert process.returncode == 0
     assert 20 <= first < last == 54
     assert contents(killed) == contents(quiet)
+
+
+def test_large_files_are_read_a_few_at_once_and_small_ones_many(photos, monkeypatch):
+    content = (photos / "train" / "red" / "00.png").read_bytes()
+    asked = []
+
+    def read(start, stop):
+        asked.append(range(start, stop))
+        return [Encoded(content)] * (stop - start)
+
+    many = Split(np.zeros(100, np.int64), [str(row) for row in range(100)], read)
+    small = building._chunk(many, 0, 100, folder(photos), with_sums=True)
+    assert len(asked) <= 7
+    asked.clear()
+    monkeypatch.setattr(building, "READ_BYTES", 3 * len(content))
+    large = building._chunk(many, 0, 100, folder(photos), with_sums=True)
+    assert max(map(len, asked)) == 3 and [row for rows in asked for row in rows] == list(range(100))
+    assert bytes(small.content) == bytes(large.content) and small.lengths == large.lengths
 
 
 # --- JPEGs ---

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from loguru import logger
+from PIL import Image
 
 from alexnet_sweep.config import DataConfig
 from alexnet_sweep.data.builders import Heartbeat, Progress, only_builder, part_of
@@ -32,6 +33,7 @@ from alexnet_sweep.wording import amount
 
 CHUNK_IMAGES = 256  # at most, decoded by one task
 CHUNK_BYTES = 4 << 20  # at most, of pixels: a few of them for each core are in memory at once
+READ_BYTES = 8 << 20  # about, of image files that a task holds at once
 SAVE_SECONDS = 5.0  # between two records of how far it is: what a kill can cost
 
 # The record first: without it nothing that may be half gone is gone on from.
@@ -229,7 +231,7 @@ def _chunk(split: Split, start: int, stop: int, data: DataConfig, *, with_sums: 
     side, skipped = data.stored_px, []
     squares = np.empty((stop - start, 3, side, side), np.uint8)
     kept = 0
-    for row, image in enumerate(split.read(start, stop), start):
+    for row, image in _few_at_once(split, start, stop):
         try:
             upright = decode(image.content, split.ids[row], side) if isinstance(image, Encoded) else image
         except BadImage:
@@ -249,3 +251,21 @@ def _chunk(split: Split, start: int, stop: int, data: DataConfig, *, with_sums: 
             squares[place] = pixels_of(jpeg)
     sums = Sums.of(squares) if with_sums else None
     return Chunk(stop - start, b"".join(coded), [len(jpeg) for jpeg in coded], skipped, sums)
+
+
+def _few_at_once(split: Split, start: int, stop: int) -> Iterator[tuple[int, Image.Image | Encoded]]:
+    """Images and their rows, read in parts: of files that are large and squares that are small not a chunk at once."""
+    count = 1
+    while start < stop:
+        end = min(start + count, stop)
+        images = split.read(start, end)
+        yield from enumerate(images, start)
+        size = sum(_size(image) for image in images)
+        count = max(1, min(2 * count, READ_BYTES * (end - start) // max(1, size)))
+        start = end
+
+
+def _size(image: Image.Image | Encoded) -> int:
+    if isinstance(image, Encoded):
+        return len(image.content) if isinstance(image.content, bytes) else 0
+    return 3 * image.width * image.height
