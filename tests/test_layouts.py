@@ -221,6 +221,20 @@ def test_a_name_in_other_letters_is_taken(opened: Any, tmp_path: Path) -> None:
     assert f"train/{FISH}/café 鱼.JPEG" in opened("imagenet", root).train.ids
 
 
+@pytest.mark.parametrize("name", ["val.txt", "wnids.txt"])
+def test_a_list_that_is_no_text_is_refused_with_its_path(refusal: Any, tmp_path: Path, name: str) -> None:
+    root = validation(training(tmp_path / "imagenet", FISH, SHARK))
+    (root / name).write_bytes(f"caf\xe9 {FISH}\n".encode("latin-1"))
+    assert f"{root / name}: cannot be read as UTF-8 text (" in refusal("imagenet", root)
+
+
+def test_a_class_name_that_is_no_text_is_shown_as_far_as_it_is(opened: Any, tmp_path: Path) -> None:
+    root = training(tmp_path / "imagenet", FISH, SHARK)
+    shutil.copytree(root / "train", root / "val")
+    (root / "words.txt").write_bytes(f"{FISH}\ttench caf\xe9\n{SHARK}\tshark\n".encode("latin-1"))
+    assert opened("imagenet", root).class_names == ["tench caf\N{REPLACEMENT CHARACTER}", "shark"]
+
+
 def test_a_damaged_devkit_is_refused(refusal: Any, tmp_path: Path) -> None:
     root = validation(training(tmp_path / "imagenet", FISH, SHARK))
     (root / "ILSVRC2012_validation_ground_truth.txt").write_text("1\n" * 4)

@@ -97,7 +97,7 @@ def _check_classes(tree: "_Tree", wnids: Sequence[str], where: str) -> None:
     listed = tree.find("wnids.txt")
     if listed is None:
         return
-    named = set(listed.read_text(encoding="utf-8").split())
+    named = set(_text(listed).split())
     there = set(wnids)
     for word, odd in (("has no folder of", named - there), ("has folders that wnids.txt lacks:", there - named)):
         if odd:
@@ -185,8 +185,15 @@ class _Tree:
         return {number: wnid for number, wnid, _ in _synsets_of(meta)}
 
 
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file}: cannot be read as UTF-8 text ({error}); save it as such") from error
+
+
 def _matched(file: Path, images: Sequence[str], numbers: Any) -> list[str]:
-    text = file.read_text(encoding="utf-8")
+    text = _text(file)
     lines = [re.split(r"[\s,]+", line.strip()) for line in text.splitlines() if line.strip()]
     if lines and lines[0][0] == "ImageId":
         lines = lines[1:]
@@ -249,7 +256,7 @@ def _names_below(top: Path) -> dict[str, str]:
     tree = _Tree(top, top / KAGGLE if (top / KAGGLE).is_dir() else top)
     text = tree.find("LOC_synset_mapping.txt", "words.txt")
     if text is not None:
-        pairs = (line.split(maxsplit=1) for line in text.read_text(encoding="utf-8").splitlines())
+        pairs = (line.split(maxsplit=1) for line in text.read_text(encoding="utf-8", errors="replace").splitlines())
         return {pair[0]: _first(pair[1]) for pair in pairs if len(pair) == 2}
     meta = tree.find("meta.mat")
     return {wnid: _first(words) for _, wnid, words in _synsets_of(meta)} if meta is not None else {}
