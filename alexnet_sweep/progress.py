@@ -115,13 +115,15 @@ class Reader:
 
     def _in_the_queue(self, row: Row) -> Row:
         """The row with what the queue says of its job."""
-        if row.state == DONE or row.run_id not in self._jobs:
+        if row.run_id not in self._jobs:
             return row
         assert self._submitted is not None and self._submitted.queue is not None, "it has jobs"
         job, seen = self._jobs[row.run_id]
         if seen.live:
             told = None if row.state == INTERRUPTED else row.reason  # why it was interrupted is no news any more
             return replace(row, queue=f"{seen.state} ({seen.why})" if seen.why else str(seen.state), reason=told)
+        if row.state == DONE:  # trained again, and its job has left what was there
+            return row
         reason = cut_off(RunFolder(self.runs / row.run_id).read_status(), job, seen, self._submitted.queue)
         return row if reason is None else replace(row, state=INTERRUPTED, reason=reason, seconds_left=None)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from loguru import logger
 
 from alexnet_sweep.queues import QueueError, Seen, cut_off, queue_named
-from alexnet_sweep.store import FAILED, INTERRUPTED, Job, RunFolder, StudyFolder
+from alexnet_sweep.store import DONE, FAILED, INTERRUPTED, Job, RunFolder, StudyFolder
 from alexnet_sweep.study import PlannedRun
 from alexnet_sweep.wording import counted
 
@@ -49,7 +49,9 @@ class Submitted:
         self.queue = None if found is None else queue_named(found[0])
 
     def look(self) -> dict[str, tuple[Job, Seen]]:
-        """The last job of every run that has one and no result, by run, as its queue sees it.
+        """The last job of every run that has one, as its queue sees it; not of runs that this job has finished.
+
+        A run that is trained again keeps its earlier result until its job starts.
 
         Raises:
             QueueError: where the queue cannot be asked.
@@ -57,9 +59,16 @@ class Submitted:
         if self.queue is None:
             return {}
         last = {job.run_id: job for job in self.jobs}
-        open_ones = [job for job in last.values() if not (self.runs / job.run_id / "result.json").exists()]
+        open_ones = [job for job in last.values() if not self._finished_by(job)]
         seen = self.queue.look([job.job for job in open_ones])
         return {job.run_id: (job, seen[job.job]) for job in open_ones}
+
+    def _finished_by(self, job: Job) -> bool:
+        folder = RunFolder(self.runs / job.run_id)
+        if not folder.result.exists():
+            return False
+        status = folder.read_status()
+        return status.get("state") == DONE and status.get("job") == job.job
 
     def live(self) -> dict[str, Job]:
         """Jobs that are in the queue, by the run that they carry out.
@@ -69,22 +78,28 @@ class Submitted:
         """
         return {name: job for name, (job, seen) in self.look().items() if seen.live}
 
-    def settle(self) -> None:
+    def settle(self) -> dict[str, str]:
         """Record in the run folders why jobs that have ended left no result, where that is not known.
+
+        Returns, by run, what became of a job that was to train it again and has left its earlier result untouched.
 
         Raises:
             QueueError: where the queue cannot be asked.
         """
+        untouched = {}
         for name, (job, seen) in self.look().items():
             folder = RunFolder(self.runs / name)
             if seen.well and folder.read_status().get("job") in (None, job.job):
                 self._wait_for_files(folder, job.job)
             if folder.result.exists():
+                if not (seen.live or seen.well) and folder.read_status().get("job") != job.job:
+                    untouched[name] = f"job {job.job} {seen.why}; its result is the earlier one"
                 continue
             assert self.queue is not None
             reason = cut_off(folder.read_status(), job, seen, self.queue)
             if reason is not None:
                 folder.note_cut_off(reason, job.job)
+        return untouched
 
     def _wait_for_files(self, folder: RunFolder, job: str) -> None:
         """Until what the run's job has written last is seen here."""
@@ -115,7 +130,7 @@ class Submitted:
         self._read()
 
     def wait(self) -> None:
-        """Until no job of the study is in the queue, or every run has a result; a queue that is away is waited for."""
+        """Until no job of the study is in the queue; a queue that is away is waited for."""
         began, told, trouble = time.monotonic(), "", ""
         while True:
             try:

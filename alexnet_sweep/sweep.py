@@ -54,16 +54,17 @@ def conduct(asked: Asked, *, compose: Compose, launch: Launch, cluster: Cluster 
                     "(hydra.launcher.nodes times tasks_per_node); the two go together"
                 )
     returns: list[Any] = []
+    untouched: dict[str, str] = {}  # runs that were to be trained again and were not, and why
     try:
         if tuning is not None:
             study = tuning
-            returns += _carried_out(tuning, planner, launch, cluster)
+            returns += _carried_out(tuning, planner, launch, cluster, untouched)
             chosen = chosen_levels(tuning, planner.runs)
             stopped = settings.on_failure == "stop" and _undone(planner.runs, tuning.runs)
             if BASELINE in chosen and len(chosen) > 1 and not stopped:  # else there is nothing to compare
                 study = planner.study(chosen)
         if study is not tuning:
-            returns += _carried_out(study, planner, launch, cluster)
+            returns += _carried_out(study, planner, launch, cluster, untouched)
     except _LeftInTheQueue as left:
         logger.info("{}; the same command goes on from here, sweep.cancel=true cancels them", left)
         return returns
@@ -73,6 +74,7 @@ def conduct(asked: Asked, *, compose: Compose, launch: Launch, cluster: Cluster 
         raise Interrupted(f"{what}; the same command goes on from here") from interrupt
     _report(study, planner)
     undone = _undone(planner.runs, (*(tuning.runs if tuning else ()), *study.runs))
+    undone += [f"{name} ({why})" for name, why in untouched.items()]
     if undone:
         raise RunsFailed(f"{len(undone)} of {len(study.runs)} runs are not done: {'; '.join(undone)}")
     return returns
@@ -82,7 +84,9 @@ class _LeftInTheQueue(Exception):
     """Jobs of the study are in the queue, and nobody waits for them."""
 
 
-def _carried_out(study: Study, planner: Planner, launch: Launch, cluster: Cluster | None) -> list[Any]:
+def _carried_out(
+    study: Study, planner: Planner, launch: Launch, cluster: Cluster | None, untouched: dict[str, str]
+) -> list[Any]:
     """Launch what is missing of a study, until all is done, given up, or failed where a failure stops it."""
     settings, runs = planner.settings.sweep, planner.runs
     if cluster is not None:
@@ -98,7 +102,7 @@ def _carried_out(study: Study, planner: Planner, launch: Launch, cluster: Cluste
     study_folder(runs, study.name).write_plan(plan)
     logger.info("study {}: {}", study.name, summary(decisions))
     if cluster is not None:
-        _queued(study, planner, cluster, decisions)
+        untouched.update(_queued(study, planner, cluster, decisions))
         return []
     returns: list[Any] = []
     launched: Counter[str] = Counter()
@@ -123,16 +127,19 @@ def _carried_out(study: Study, planner: Planner, launch: Launch, cluster: Cluste
         decisions = decide_all(study.runs, runs, replace(settings, retrain=None, stale="keep"), source_hash)
 
 
-def _queued(study: Study, planner: Planner, cluster: Cluster, decisions: Sequence[Decision]) -> None:
+def _queued(study: Study, planner: Planner, cluster: Cluster, decisions: Sequence[Decision]) -> dict[str, str]:
     """Submit what is missing of a study and not in the queue yet, and wait until all is done, given up or cut off.
 
     A failed run is tried again; one that its queue has ended (cancelled, out of memory, …) is left to the next start.
+    Returns the runs that were to be trained again and whose jobs have left their results untouched, with the reason.
 
     Raises:
         _LeftInTheQueue: where sweep.wait=false.
     """
     settings, runs, folder = planner.settings.sweep, planner.runs, study_folder(planner.runs, study.name)
     submitted: Counter[str] = Counter()
+    awaited: set[str] = set()
+    untouched: dict[str, str] = {}
     while True:
         with folder.locked():
             jobs = Submitted(folder, runs)
@@ -144,17 +151,18 @@ def _queued(study: Study, planner: Planner, cluster: Cluster, decisions: Sequenc
                 jobs.submit(new, cluster)
                 submitted.update(run.run_id for run in new)
         elsewhere = [decision for decision in decisions if decision.action is Action.ALIVE]
+        awaited |= {run.run_id for run in new} | set(live)
         if not (new or live or elsewhere):
-            return
+            return untouched
         if not settings.wait:
             raise _LeftInTheQueue(f"{counted(len(new), 'job')} submitted, {len(live)} were in the queue")
         jobs.wait()
         if not (new or live):
             time.sleep(POLL_SECONDS)
-        jobs.settle()
+        untouched = {name: why for name, why in jobs.settle().items() if name in awaited}
         decisions = decide_all(study.runs, runs, replace(settings, retrain=None, stale="keep"), source_hash)
-        if settings.on_failure == "stop" and _undone(runs, batches[0] if batches else []):
-            return
+        if settings.on_failure == "stop" and (untouched or _undone(runs, batches[0] if batches else [])):
+            return untouched
 
 
 def _may_start(run: PlannedRun, submitted: int, planner: Planner) -> bool:

@@ -780,6 +780,12 @@ def test_a_row_shows_what_the_queue_says_of_its_job(tmp_path: Path, queue: MadeU
     ]
 
 
+def test_a_finished_run_that_is_trained_again_shows_its_job(tmp_path: Path, queue: MadeUpQueue) -> None:
+    finish(folder_of(tmp_path, 1))
+    (row,) = (row for row in Reader(tmp_path, None).rows() if row.run_id == f"{1:012x}")
+    assert (row.state, row.queue) == ("done", "pending (Priority)")
+
+
 def test_the_queue_is_not_asked_at_every_look(tmp_path: Path, queue: MadeUpQueue) -> None:
     reader = Reader(tmp_path, None)
     for _ in range(3):

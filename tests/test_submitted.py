@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_sweep import machine, submitted
+from alexnet_sweep import machine, submitted, sweep
 from alexnet_sweep.errors import FolderError
 from alexnet_sweep.queues import JobState, Seen
 from alexnet_sweep.store import Job, RunFolder, StudyFolder, study_folder
 from alexnet_sweep.submitted import Submitted
+from alexnet_sweep.sweep import conduct
+from conftest import Main
 
 RUNNING, PENDING = Seen(JobState.RUNNING), Seen(JobState.PENDING, "Priority")
 CANCELLED, LOST = Seen(JobState.ENDED, "was cancelled"), Seen(JobState.ENDED, "lost its node")
@@ -67,12 +69,37 @@ def test_a_damaged_record_is_one_line(study: StudyFolder, text: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_the_last_job_of_a_run_without_a_result_counts(study: StudyFolder, tmp_path: Path, queue: MadeUp) -> None:
+def finished(folder: RunFolder, job: str) -> None:
+    """As a job leaves a run that it has finished."""
+    folder.path.mkdir()
+    folder.status.write_text(f'{{"state": "done", "job": "{job}"}}')
+    folder.result.write_text("{}")
+
+
+def test_the_last_job_of_a_run_counts(study: StudyFolder, tmp_path: Path, queue: MadeUp) -> None:
     jobs = with_jobs(study, tmp_path, j1="a", j2="b", j3="a", j4="c")
     queue.seen |= {"j2": CANCELLED, "j3": RUNNING}
-    (tmp_path / "c").mkdir()
-    (tmp_path / "c/result.json").write_text("{}")
+    finished(RunFolder(tmp_path / "c"), "j4")  # its job has done what it was for: nobody is asked
     assert {run: job.job for run, job in jobs.live().items()} == {"a": "j3"}
+
+
+def test_a_run_that_is_trained_again_is_waited_for_though_it_has_a_result(
+    study: StudyFolder, tmp_path: Path, queue: MadeUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished(RunFolder(tmp_path / "a"), "j1")
+    jobs = with_jobs(study, tmp_path, j1="a", j2="a")
+    queue.seen["j2"] = PENDING
+    assert jobs.live()["a"].job == "j2"
+
+    def passes(_: float) -> None:
+        queue.seen["j2"] = CANCELLED
+
+    monkeypatch.setattr(submitted.time, "sleep", passes)
+    jobs.wait()
+    assert queue.seen["j2"] is CANCELLED
+    assert jobs.settle() == {"a": "job j2 was cancelled; its result is the earlier one"}
+    queue.seen["j2"] = RUNNING
+    assert jobs.cancel() == 1 and queue.cancelled == ["j2"]
 
 
 def test_nothing_submitted_asks_no_queue(study: StudyFolder, tmp_path: Path) -> None:
@@ -134,3 +161,48 @@ def test_a_requeued_job_takes_its_own_run_for_nobody_elses(tmp_path: Path, monke
     assert folder.alive_elsewhere() is not None  # its heartbeat is fresh
     monkeypatch.setenv(machine.QUEUE_JOB, "7_0")
     assert folder.alive_elsewhere() is None
+
+
+# --- a sweep and a queue in which nothing runs ---
+
+
+class Idle(MadeUp):
+    """Jobs of it wait at the first look, and are cancelled after that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.submitted: list[list[str]] = []
+
+    def submit(self, batch: list[list[str]], folder: Path) -> list[tuple[str, Path]]:
+        numbers = range(len(self.submitted), len(self.submitted) + len(batch))
+        self.submitted += batch
+        return [(f"j{number}", folder / "no.err") for number in numbers]
+
+    def look(self, jobs: Sequence[str]) -> dict[str, Seen]:
+        found = {job: self.seen.get(job, PENDING) for job in jobs}
+        self.seen |= dict.fromkeys(jobs, CANCELLED)
+        return found
+
+
+@pytest.fixture
+def idle(monkeypatch: pytest.MonkeyPatch) -> Idle:
+    made_up = Idle()
+    monkeypatch.setattr(submitted, "queue_named", lambda name: made_up)
+    cluster = submitted.Cluster("made-up", made_up.submit, 1)
+    monkeypatch.setattr(sweep, "conduct", lambda *asked, **how: conduct(*asked, **(how | {"cluster": cluster})))
+    monkeypatch.setattr(submitted, "FIRST_POLL_SECONDS", 0.01)
+    return made_up
+
+
+ONE = ("-m", "seed=0", "model.width=0.05", "trainer.epochs=1", "trainer.cpu_threads=1", "eval.clean_train_images=0")
+
+
+def test_a_run_whose_retraining_was_cancelled_is_told_of(
+    main: Main, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> None:
+    assert main(*ONE) == 0
+    (result,) = Path("runs").glob("*/result.json")
+    queue: Idle = request.getfixturevalue("idle")
+    assert main(*ONE, f"sweep.retrain={result.parent.name}") == 1
+    assert len(queue.submitted) == 1
+    assert "job j0 was cancelled; its result is the earlier one" in capsys.readouterr().err
