@@ -6,8 +6,10 @@ network; each works on its part of every batch and of every evaluation, and grad
 """
 
 import io
+import re
+import signal
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -24,7 +26,13 @@ from alexnet_sweep import machine
 from alexnet_sweep.errors import ConfigError
 
 _stores: Any = dist  # that they are in there, type checkers do not know
+READY = "ready"  # and its number: a process that is about to join
 FAILED = "failed"  # where a process leaves word of its error
+POLL_SECONDS = 0.1
+JOIN = timedelta(minutes=10)  # for processes that others start: on a busy file system PyTorch alone may take minutes
+USERS = (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)  # the leader hears these, and asks all processes to stop
+# How PyTorch tells of a connection that another process has lost; other errors it raises have the same types.
+LOST = re.compile(r"gloo/(gloo|transport)/|Gloo connect|NCCL|Connection (closed|reset) by peer|Broken pipe")
 PATIENCE = timedelta(days=1)  # a lost connection is noticed at once; this is for those that wait for the leader's data
 
 
@@ -130,7 +138,9 @@ class Team:
 
     def cause(self, error: Exception) -> Exception:
         """The error itself, or that of another process where this one has merely lost the connection to it."""
-        if self.size == 1 or type(error) not in (RuntimeError, dist.DistBackendError, dist.DistNetworkError):
+        if self.size == 1 or not (
+            isinstance(error, dist.DistError) or (type(error) is RuntimeError and LOST.search(str(error)))
+        ):
             return error
         assert self.store is not None
         if self.store.check([FAILED]):
@@ -141,7 +151,7 @@ class Team:
 @contextmanager
 def team_of_environment(kind: torch.device, processes: int, rank: int, local: tuple[int, int]) -> Iterator[Team]:
     """The team whose processes somebody else has started, and told where to meet (MASTER_ADDR, MASTER_PORT)."""
-    store, _, _ = next(iter(_stores.rendezvous("env://", rank, processes)))
+    store, _, _ = next(iter(_stores.rendezvous("env://", rank, processes, timeout=JOIN)))
     with _joined(kind, store, Team(rank, processes, *local)) as team:
         yield team
 
@@ -155,10 +165,15 @@ def team_started_here(kind: torch.device, processes: int, follow: Callable[..., 
     store = _stores.TCPStore("127.0.0.1", 0, processes, is_master=True, wait_for_workers=False)
     arguments = (kind, store.port, processes, follow, config)
     multiprocessing: Any = torch.multiprocessing
-    others = multiprocessing.start_processes(
-        _other, arguments, nprocs=processes - 1, join=False, daemon=True, start_method="spawn"
-    )
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, USERS)  # what is started here starts with the same
     try:
+        others = multiprocessing.start_processes(
+            _other, arguments, nprocs=processes - 1, join=False, daemon=True, start_method="spawn"
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    try:
+        _await(store, others.processes)
         with _joined(kind, store, Team(0, processes, 0, processes)) as team:
             yield team
     finally:
@@ -169,11 +184,30 @@ def team_started_here(kind: torch.device, processes: int, follow: Callable[..., 
                 other.join()
 
 
+def _await(store: Any, others: Sequence[Any]) -> None:
+    """Until all the others are ready to join: whoever joins waits for them where no signal is heard.
+
+    Raises:
+        ProcessLost: one of them has ended instead.
+    """
+    for rank, other in enumerate(others, start=1):
+        while not store.check([f"{READY}{rank}"]):
+            for number, one in enumerate(others, start=1):
+                if not one.is_alive():
+                    raise ProcessLost(f"process {number} ended before it joined (exit code {one.exitcode})")
+            other.join(timeout=POLL_SECONDS)
+
+
 def _other(index: int, kind: torch.device, port: int, processes: int, follow: Callable[..., None], config: Any) -> None:
     from loguru import logger
 
+    for number in USERS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, USERS)
+
     logger.remove()  # the leader tells of the run
     store = _stores.TCPStore("127.0.0.1", port, processes, is_master=False)
+    store.set(f"{READY}{index + 1}", "")
     with _joined(kind, store, Team(index + 1, processes, index + 1, processes)) as team:
         follow(team, config)
 

@@ -1,15 +1,19 @@
 """Several processes train one run: the updates of one process, every image once, and no end without its cause."""
 
+import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -18,7 +22,7 @@ from hypothesis import strategies as st
 
 from alexnet_sweep.assemble import assemble
 from alexnet_sweep.config import Config
-from alexnet_sweep.distributed import Team, team_started_here
+from alexnet_sweep.distributed import ProcessLost, Team, team_started_here
 from alexnet_sweep.launching import started_as
 from alexnet_sweep.store import RunFolder
 from conftest import Compose, Main
@@ -87,6 +91,72 @@ def test_the_updates_are_those_of_one_process_to_rounding(micro: Compose, overri
     assert together["wrong"] == alone["wrong"]
     assert together["sums"].images == alone["sums"].images
     assert together["sums"].loss == pytest.approx(alone["sums"].loss, rel=1e-6)
+
+
+def does_nothing(team: Team, config: Config | None) -> None:
+    pass
+
+
+def only_other(known: set[int]) -> int:
+    """The process that is started here beside those known."""
+    while True:
+        for child in psutil.Process().children():
+            if child.pid not in known and "spawn_main" in " ".join(child.cmdline()):
+                return int(child.pid)
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def to_the_other() -> Iterator[Callable[[int], threading.Thread]]:
+    """Sends a signal to the process that this one starts, as soon as it is there."""
+    known = {child.pid for child in psutil.Process().children()}
+    threads = []
+
+    def send(number: int) -> threading.Thread:
+        thread = threading.Thread(target=lambda: os.kill(only_other(known), number))
+        threads.append(thread)
+        thread.start()
+        return thread
+
+    yield send
+    for thread in threads:
+        thread.join()
+
+
+def test_a_process_that_dies_before_it_joins_ends_the_run(to_the_other: Callable[[int], threading.Thread]) -> None:
+    to_the_other(signal.SIGKILL)
+    with (
+        pytest.raises(ProcessLost, match=r"process 1 ended before it joined \(exit code -9\)"),
+        team_started_here(CPU, 2, does_nothing, None),
+    ):
+        pytest.fail("nobody is there")
+
+
+def test_a_process_that_is_started_here_leaves_signals_to_the_leader(
+    to_the_other: Callable[[int], threading.Thread],
+) -> None:
+    to_the_other(signal.SIGUSR2)
+    with team_started_here(CPU, 2, does_nothing, None) as team:
+        assert team.size == 2
+
+
+class NoWord:
+    def check(self, keys: list[str]) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [
+        (RuntimeError("PytorchStreamWriter failed writing file data/3: No space left on device"), False),
+        (OSError("No space left on device"), False),
+        (RuntimeError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer"), True),
+        (torch.distributed.DistStoreError("wait timeout"), True),
+    ],
+)
+def test_an_error_of_its_own_is_not_taken_for_a_lost_process(error: Exception, lost: bool) -> None:
+    cause = Team(0, 2, store=NoWord()).cause(error)
+    assert isinstance(cause, ProcessLost) == lost and (lost or cause is error)
 
 
 # --- whole runs ---
