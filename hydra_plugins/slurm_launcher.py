@@ -5,6 +5,7 @@ nothing heavy is imported before a sweep really starts. The only file, beside `a
 """
 
 import os
+import random
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -21,8 +22,10 @@ try:
 except ImportError:  # the extra is not installed: choosing this launcher says so
     SubmititLauncher = Launcher
 
-# A job that SLURM preempts is told so by SIGTERM, killed after a while and requeued, unless it has ended by then.
-HOLD_SECONDS = 300
+HOLD_SECONDS = 60
+PORTS = (20000, 32767)  # where processes of a job meet: below those that the system hands out
+# What tells a process of torch's that it is one of several; a job is told its own.
+OF_A_TEAM = ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 
 
 class SlurmLauncher(SubmititLauncher):  # type: ignore[misc]
@@ -49,6 +52,12 @@ class SlurmLauncher(SubmititLauncher):  # type: ignore[misc]
         timeouts = parameters.pop("max_num_timeout")
         shared = ("timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "mem_gb", "nodes", "name")
         named = {key if key in (*shared, "stderr_to_stdout") else f"slurm_{key}": parameters[key] for key in parameters}
+        theirs = dict(parameters.get("additional_parameters") or {})
+        if "no-requeue" not in theirs:  # a site may not requeue by default
+            named["slurm_additional_parameters"] = {"requeue": True} | theirs
+        named["slurm_srun_args"] = ["--kill-on-bad-exit=1"]  # whoever waits for a lost process ends with it
+        if parameters.get("cpus_per_task"):  # from 22.05 on a step does not inherit it
+            named["slurm_srun_args"].append(f"--cpus-per-task={parameters['cpus_per_task']}")
         arguments = [
             (list(overrides), "hydra.sweep.dir", number, f"job_id_for_{number}", Singleton.get_state())
             for number, overrides in enumerate(batch)
@@ -81,8 +90,11 @@ class SlurmLauncher(SubmititLauncher):  # type: ignore[misc]
 
         job = submitit.JobEnvironment()
         os.environ[machine.QUEUE_JOB] = job.job_id
+        for name in OF_A_TEAM:  # of whoever submitted: sbatch hands its environment on
+            os.environ.pop(name, None)
         if job.num_tasks > 1:  # as torchrun would tell them; the port is the job's own
-            submitit.helpers.TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
+            submitit.helpers.TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
+            os.environ["MASTER_PORT"] = str(random.Random(job.job_id).randint(*PORTS))
         in_time = getattr(signal, f"SIG{job.USR_SIG}")
         requeue = signal.getsignal(in_time)
         assert callable(requeue), "submitit handles this signal"
@@ -92,12 +104,18 @@ class SlurmLauncher(SubmititLauncher):  # type: ignore[misc]
             return done
         except Interrupted as stopped:
             if job.global_rank > 0:  # the first process saves, and has the job requeued, which ends this one as well
-                time.sleep(HOLD_SECONDS)
+                _hold()
             if stopped.signal == in_time:
                 requeue(in_time, None)  # and exits
             elif stopped.signal == signal.SIGTERM:
-                time.sleep(HOLD_SECONDS)
+                _hold()
             raise
+
+
+def _hold() -> None:
+    """Stay until the job is killed, however late that is: one that is preempted is requeued unless it has ended."""
+    while True:
+        time.sleep(HOLD_SECONDS)
 
 
 @contextmanager

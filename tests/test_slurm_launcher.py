@@ -1,0 +1,77 @@
+"""What is asked of SLURM for a job, and what a job finds in its environment; no cluster is asked."""
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from hydra_plugins import slurm_launcher
+from hydra_plugins.slurm_launcher import OF_A_TEAM, PORTS, SlurmLauncher
+
+submitit = pytest.importorskip("submitit")
+
+
+def launcher(**changes: Any) -> Any:
+    params = {"nodes": 1, "tasks_per_node": 1, "cpus_per_task": 4, "name": "sweep", "max_num_timeout": 3}
+    return SlurmLauncher(**(params | {"submitit_folder": "unused", "timeout_min": 60} | changes))
+
+
+def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **changes: Any) -> dict[str, Any]:
+    """What submitit is given for two jobs."""
+    given: dict[str, Any] = {}
+
+    class Executor:
+        def __init__(self, **_: Any) -> None:
+            self.update_parameters = given.update
+
+        def map_array(self, function: Any, *arguments: Any) -> list[Any]:
+            paths = SimpleNamespace(stderr=tmp_path / "log")
+            return [SimpleNamespace(job_id=f"7_{number}", paths=paths) for number in range(len(arguments[0]))]
+
+    monkeypatch.setattr(submitit, "AutoExecutor", Executor)
+    assert [job for job, _ in launcher(**changes).submit([["seed=0"], ["seed=1"]], tmp_path)] == ["7_0", "7_1"]
+    return given
+
+
+def test_jobs_are_requeued_whatever_the_site_does_and_end_with_a_lost_process(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given = asked(monkeypatch, tmp_path, additional_parameters={"mail-type": "END"})
+    assert given["slurm_additional_parameters"] == {"requeue": True, "mail-type": "END"}
+    assert given["slurm_srun_args"] == ["--kill-on-bad-exit=1", "--cpus-per-task=4"]
+    given = asked(monkeypatch, tmp_path, additional_parameters={"no-requeue": True}, cpus_per_task=None)
+    assert given["slurm_additional_parameters"] == {"no-requeue": True}
+    assert given["slurm_srun_args"] == ["--kill-on-bad-exit=1"]
+
+
+@pytest.mark.parametrize("tasks", [1, 2])
+def test_a_job_does_not_inherit_where_others_meet(monkeypatch: pytest.MonkeyPatch, tasks: int) -> None:
+    job = SimpleNamespace(
+        job_id="7_0",
+        num_tasks=tasks,
+        num_nodes=1,
+        hostnames=["node1"],
+        global_rank=0,
+        local_rank=0,
+        USR_SIG="USR2",
+    )
+    monkeypatch.setattr(submitit, "JobEnvironment", lambda: job)
+    monkeypatch.setattr(submitit.helpers, "JobEnvironment", lambda: job)
+    monkeypatch.setattr(slurm_launcher.signal, "getsignal", lambda number: print)
+    found: dict[str, str] = {}
+
+    def runs(self: Any, *arguments: Any, **keywords: Any) -> Any:
+        found.update(os.environ)
+        return SimpleNamespace(return_value=None)
+
+    monkeypatch.setattr(slurm_launcher.SubmititLauncher, "__call__", runs)
+    for name in (*OF_A_TEAM, "ALEXNET_SWEEP_JOB"):
+        monkeypatch.setenv(name, "29500")
+    launcher()()
+    if tasks == 1:
+        assert not set(OF_A_TEAM) & set(found)
+    else:
+        assert PORTS[0] <= int(found["MASTER_PORT"]) <= PORTS[1]
+        assert (found["MASTER_ADDR"], found["RANK"], found["WORLD_SIZE"]) == ("node1", "0", "2")
