@@ -62,8 +62,10 @@ def rows(folder: Path) -> dict[str, Row]:
 
 
 def until(condition: Callable[[], Any], process: "subprocess.Popen[str] | None" = None) -> None:
-    """Wait for a condition, as long as a process goes on."""
+    """Wait for a condition, as long as a process goes on; five minutes are more than anything here takes."""
+    late = time.monotonic() + 300
     while not condition():
+        assert time.monotonic() < late, "waited in vain"
         if process is not None and process.poll() is not None:
             pytest.fail(f"ended too early: {ended(process)}")
         time.sleep(0.2)
@@ -273,7 +275,7 @@ def test_cancelling_a_study_cancels_its_jobs_and_no_other(cut_off: CutOff) -> No
 
 # --- runs of several processes ---
 
-TOGETHER = ("-m", "seed=0", "model.width=0.05", "trainer.epochs=10", "trainer.processes=2")
+TOGETHER = ("-m", "seed=0", "model.width=0.05", "trainer.epochs=40", "trainer.processes=2")
 
 
 @pytest.fixture(scope="module")
