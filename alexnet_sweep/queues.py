@@ -4,7 +4,7 @@ Which scheduler it is, only the module that `queue_named` imports knows, and the
 """
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -42,8 +42,8 @@ class Seen:
 class Queue(Protocol):
     """What is asked of a scheduler."""
 
-    def look(self, jobs: Sequence[str]) -> dict[str, Seen]:
-        """Every one of these jobs; one that is not known any more has ended.
+    def look(self, jobs: Mapping[str, str]) -> dict[str, Seen]:
+        """Every one of these jobs, given with their names ("" where that is not known); one that is gone has ended.
 
         Raises:
             QueueError: where the queue cannot be asked.
@@ -52,8 +52,15 @@ class Queue(Protocol):
     def how_it_ended(self, seen: Seen, log: str) -> str:
         """Of a job that has ended, in the light of what stands in its log: `was cancelled`."""
 
-    def cancel(self, jobs: Sequence[str]) -> None:
-        """Cancel these jobs; those that have ended are left alone.
+    def cancel(self, jobs: Mapping[str, str]) -> None:
+        """Cancel these jobs, given with their names; those that have ended are left alone.
+
+        Raises:
+            QueueError: where the queue refuses.
+        """
+
+    def withdraw(self, name: str) -> int:
+        """Cancel all jobs of this name; how many there were.
 
         Raises:
             QueueError: where the queue refuses.
@@ -82,4 +89,4 @@ def cut_off(status: dict[str, Any], job: Job, seen: Seen, queue: Queue) -> str |
         log = job.log.read_text(encoding="utf-8", errors="replace")
     except OSError:  # it never started
         log = ""
-    return f"job {job.job} {queue.how_it_ended(seen, log)}" + (f"; its log is {job.log}" if log else "")
+    return f"job {job.job} {queue.how_it_ended(seen, log)}"

@@ -2,7 +2,7 @@
 
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from alexnet_sweep.queues import JobState, QueueError, Seen
 
@@ -26,18 +26,19 @@ UNKNOWN = Seen(JobState.ENDED, "is not in the queue any more")
 class SlurmQueue:
     """The cluster that this machine's SLURM commands talk to."""
 
-    def look(self, jobs: Sequence[str]) -> dict[str, Seen]:
+    def look(self, jobs: Mapping[str, str]) -> dict[str, Seen]:
         if not jobs:
             return {}
         arrays = ",".join(dict.fromkeys(job.split("_")[0] for job in jobs))
         # -r: a line for each element of an array, waiting ones too; -t all: also what has just ended.
-        fields = "JobArrayID:|,State:|,Reason:|,RestartCnt:|,exit_code:|"
+        fields = "JobArrayID:|,State:|,Reason:|,RestartCnt:|,exit_code:|,Name:|"
         listed = _ask("squeue", "-h", "-r", "-t", "all", "-O", fields, "-j", arrays, none="Invalid job id specified")
         seen = {}
         for line in listed.splitlines():
-            job, state, reason, restarts, code = (word.strip() for word in line.split("|")[:5])
-            seen[job] = _seen(state, divmod(int(code or 0), 256), reason, restarts)
-        older = [job for job in jobs if job not in seen]
+            job, state, reason, restarts, code, name = _words(line, "squeue", 6)
+            if jobs.get(job, "") in ("", name):  # else somebody else's, of the same number
+                seen[job] = _seen(state, divmod(_number(code, "squeue"), 256), reason, restarts)
+        older = {job: name for job, name in jobs.items() if job not in seen}
         return {job: seen[job] for job in jobs if job in seen} | (_remembered(older) if older else {})
 
     def how_it_ended(self, seen: Seen, log: str) -> str:
@@ -47,10 +48,16 @@ class SlurmQueue:
             return ENDS["OUT_OF_MEMORY"]
         return seen.why
 
-    def cancel(self, jobs: Sequence[str]) -> None:
+    def cancel(self, jobs: Mapping[str, str]) -> None:
         live = [job for job, seen in self.look(jobs).items() if seen.live]
         if live:
             _ask("scancel", *live, none="already completing or completed")
+
+    def withdraw(self, name: str) -> int:
+        found = _ask("squeue", "-h", "-r", "-O", "JobArrayID:|", "--name", name).split()
+        if found:
+            _ask("scancel", "--name", name, none="already completing or completed")
+        return len(found)
 
 
 queue = SlurmQueue()
@@ -70,21 +77,37 @@ def _seen(state: str, code_and_signal: tuple[int, int], reason: str = "", restar
     return Seen(JobState.ENDED, how, well=state == "COMPLETED")
 
 
-def _remembered(jobs: Sequence[str]) -> dict[str, Seen]:
+def _words(line: str, command: str, count: int) -> list[str]:
+    words = [word.strip() for word in line.split("|", count)][:count]
+    if len(words) < count:
+        raise QueueError(f"{command}: {line!r} is not understood; {count} fields are expected")
+    return words
+
+
+def _number(word: str, command: str) -> int:
+    if not re.fullmatch(r"\d*", word):
+        raise QueueError(f"{command}: exit code {word!r} is not understood; a number is expected")
+    return int(word or 0)
+
+
+def _remembered(jobs: Mapping[str, str]) -> dict[str, Seen]:
     """Of jobs that the queue has forgotten, from the accounting; a cluster without one remembers nothing."""
     from submitit.slurm.slurm import SlurmInfoWatcher  # reads ranges of arrays
 
     arrays = ",".join(dict.fromkeys(job.split("_")[0] for job in jobs))
     try:
-        text = _ask("sacct", "-X", "-P", "-o", "JobID,State,ExitCode", "-j", arrays)
+        text = _ask("sacct", "-X", "-P", "-o", "JobID,State,ExitCode,JobName", "-j", arrays)
     except QueueError:
         return dict.fromkeys(jobs, UNKNOWN)
     known = SlurmInfoWatcher().read_info(text)
     found = {}
-    for job in jobs:
-        state = known.get(job, {}).get("State", "").split(" ")[0]  # CANCELLED by 0
-        code, _, signal = known.get(job, {}).get("ExitCode", "0:0").partition(":")
-        found[job] = _seen(state, (int(code), int(signal))) if state in ENDS else UNKNOWN
+    for job, name in jobs.items():
+        told = known.get(job, {})
+        state = told.get("State", "").split(" ")[0]  # CANCELLED by 0
+        code, _, signal = told.get("ExitCode", "0:0").partition(":")
+        ours = name in ("", told.get("JobName"))
+        ends = _seen(state, (_number(code, "sacct"), _number(signal, "sacct"))) if state in ENDS else UNKNOWN
+        found[job] = ends if ours else UNKNOWN
     return found
 
 

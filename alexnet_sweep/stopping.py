@@ -40,3 +40,27 @@ def stop_on_signal() -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def not_interrupted() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait until the block has ended, here and in commands that are started in it."""
+    came: list[int] = []
+    before = {}
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):  # another thread of this process may get it
+            before[number] = signal.signal(number, lambda number, frame: came.append(number))
+    except ValueError:  # not the main thread, which alone hears signals
+        before.clear()
+    try:
+        yield
+    finally:
+        for late in signal.sigpending() & {signal.SIGINT, signal.SIGTERM} - set(blocked):
+            came.append(late)
+            signal.sigwait([late])
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        for number in came:
+            signal.raise_signal(number)

@@ -317,6 +317,7 @@ class Job:
     job: str
     run_id: str
     log: Path
+    name: str = ""  # that its queue knows it by: numbers are used again, and by every cluster
 
 
 @dataclass(frozen=True)
@@ -346,13 +347,16 @@ class StudyFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         return filelock.FileLock(self.path / ".jobs.lock")
 
-    def write_jobs(self, queue: str, jobs: Sequence[Job]) -> None:
-        """What this study has submitted to a queue, in that order."""
-        listed = [{"job": job.job, "run_id": job.run_id, "log": str(job.log)} for job in jobs]
-        write_json(self.jobs, {"format": FORMAT, "queue": queue, "jobs": listed})
+    def write_jobs(self, queue: str, jobs: Sequence[Job], submitting: str | None = None) -> None:
+        """What this study has submitted to a queue, in that order, and the name of what it is about to submit, if any."""
+        listed = [
+            {"job": job.job, "run_id": job.run_id, "name": job.name, "log": os.path.relpath(job.log, self.path)}
+            for job in jobs
+        ]
+        write_json(self.jobs, {"format": FORMAT, "queue": queue, "submitting": submitting, "jobs": listed})
 
-    def read_jobs(self) -> tuple[str, list[Job]] | None:
-        """The queue's name and the jobs; None where nothing was submitted.
+    def read_jobs(self) -> tuple[str, list[Job], str | None] | None:
+        """The queue's name, the jobs, and the name of a submission that nobody has seen through; None without any.
 
         Raises:
             FolderError: where the file cannot be trusted.
@@ -363,8 +367,17 @@ class StudyFolder:
         try:
             if found["format"] != FORMAT:
                 raise ValueError(f"format {found['format']}, not {FORMAT}")
-            jobs = [Job(str(job["job"]), str(job["run_id"]), Path(job["log"])) for job in found["jobs"]]
-            return str(found["queue"]), jobs
+            jobs = [
+                Job(
+                    str(job["job"]),
+                    str(job["run_id"]),
+                    Path(os.path.normpath(self.path / job["log"])),
+                    str(job.get("name", "")),
+                )
+                for job in found["jobs"]
+            ]
+            submitting = found.get("submitting")
+            return str(found["queue"]), jobs, None if submitting is None else str(submitting)
         except (KeyError, TypeError, ValueError) as error:
             raise FolderError(
                 f"{self.jobs}: cannot be read ({one_line(error)}); cancel the study's jobs by hand and delete the file"

@@ -4,6 +4,7 @@ Results are never taken from a job: they lie in the run folders. Imports no torc
 """
 
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,12 +13,13 @@ from pathlib import Path
 from loguru import logger
 
 from alexnet_sweep.queues import QueueError, Seen, cut_off, queue_named
+from alexnet_sweep.stopping import not_interrupted
 from alexnet_sweep.store import DONE, FAILED, INTERRUPTED, Job, RunFolder, StudyFolder
 from alexnet_sweep.study import PlannedRun
 from alexnet_sweep.wording import counted
 
-# Submits override lists as jobs that log into a folder; returns the job and the log of each, in their order.
-Submit = Callable[[list[list[str]], Path], list[tuple[str, Path]]]
+# Submits override lists as jobs that log into a folder, under a name; returns the job and the log of each, in order.
+Submit = Callable[[list[list[str]], Path, str], list[tuple[str, Path]]]
 
 FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS = 1.0, 15.0
 ARRIVAL_SECONDS = 15.0  # what another host has written may be seen that late on a shared file system
@@ -30,6 +32,7 @@ class Cluster:
     queue: str  # a name in `alexnet_sweep.queues`
     submit: Submit
     tasks: int  # processes that it starts for each job
+    name: str  # of its jobs; each submission adds a word of its own
 
 
 class Submitted:
@@ -46,6 +49,7 @@ class Submitted:
     def _read(self) -> None:
         found = self.folder.read_jobs()
         self.jobs: list[Job] = [] if found is None else found[1]
+        self.submitting = None if found is None else found[2]
         self.queue = None if found is None else queue_named(found[0])
 
     def look(self) -> dict[str, tuple[Job, Seen]]:
@@ -60,7 +64,7 @@ class Submitted:
             return {}
         last = {job.run_id: job for job in self.jobs}
         open_ones = [job for job in last.values() if not self._finished_by(job)]
-        seen = self.queue.look([job.job for job in open_ones])
+        seen = self.queue.look({job.job: job.name for job in open_ones})
         return {job.run_id: (job, seen[job.job]) for job in open_ones}
 
     def _finished_by(self, job: Job) -> bool:
@@ -115,18 +119,44 @@ class Submitted:
     def submit(self, batch: Sequence[PlannedRun], cluster: Cluster) -> None:
         """Submit runs, and record their jobs; the caller holds the study folder's lock.
 
+        Being asked to stop waits until they are recorded. What cannot be recorded is withdrawn, by its name: at once,
+        or by the next start if this process does not live to do it.
+
         Raises:
             QueueError: where the queue refuses.
         """
-        submitted = cluster.submit([list(run.overrides) for run in batch], self.folder.job_logs)
-        new = [Job(job, run.run_id, log) for run, (job, log) in zip(batch, submitted, strict=True)]
-        self.folder.write_jobs(cluster.queue, [*self.jobs, *new])
+        name = f"{cluster.name}-{uuid.uuid4().hex[:12]}"
+        with not_interrupted():
+            self.folder.write_jobs(cluster.queue, self.jobs, submitting=name)
+            try:
+                submitted = cluster.submit([list(run.overrides) for run in batch], self.folder.job_logs, name)
+                new = [Job(job, run.run_id, log, name) for run, (job, log) in zip(batch, submitted, strict=True)]
+                self.folder.write_jobs(cluster.queue, [*self.jobs, *new])
+            except BaseException:
+                self._read()
+                try:
+                    self.withdraw()
+                except QueueError as error:
+                    logger.warning("{}; the next start cancels what was submitted as {}", error, name)
+                raise
         self._read()
         names = new[0].job if len(new) == 1 else f"{new[0].job} … {new[-1].job}"
         logger.info("submitted {}: {}", counted(len(new), "job"), names)
 
-    def refresh(self) -> None:
-        """Read the record again: another start may have submitted."""
+    def withdraw(self) -> None:
+        """Cancel what a submission has left in the queue that was never recorded.
+
+        Raises:
+            QueueError: where the queue refuses.
+        """
+        if self.submitting is None or self.queue is None:
+            return
+        number = self.queue.withdraw(self.submitting)
+        if number:
+            logger.warning("{} of a submission that was cut off cancelled", counted(number, "job"))
+        found = self.folder.read_jobs()
+        assert found is not None, "it names the submission"
+        self.folder.write_jobs(found[0], self.jobs)
         self._read()
 
     def wait(self) -> None:
@@ -157,7 +187,8 @@ class Submitted:
         Raises:
             QueueError: where the queue refuses.
         """
-        jobs = [job.job for job in self.live().values()]
+        self.withdraw()
+        jobs = {job.job: job.name for job in self.live().values()}
         if self.queue is not None and jobs:
             self.queue.cancel(jobs)
         return len(jobs)

@@ -143,6 +143,7 @@ def _queued(study: Study, planner: Planner, cluster: Cluster, decisions: Sequenc
     while True:
         with folder.locked():
             jobs = Submitted(folder, runs)
+            jobs.withdraw()
             live = jobs.live()
             wanted = [run for run in _to_train(study, decisions) if _may_start(run, submitted[run.run_id], planner)]
             batches = _batches([run for run in study.runs if run in wanted or run.run_id in live], planner, settings)

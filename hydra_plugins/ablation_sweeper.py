@@ -126,7 +126,7 @@ class AblationSweeper(Sweeper):
         if submit is None:
             return None
         launcher: Any = self.launcher
-        return Cluster(launcher.queue, launcher.submit, launcher.tasks)
+        return Cluster(launcher.queue, launcher.submit, launcher.tasks, launcher.name)
 
     def _launch(self, batch: list[list[str]]) -> Sequence[Any]:
         from alexnet_sweep.launching import how_many_at_once, in_processes, sharing

@@ -38,8 +38,12 @@ class SlurmLauncher(SubmititLauncher):  # type: ignore[misc]
         """Processes of a job."""
         return int(self.params["nodes"]) * int(self.params["tasks_per_node"])
 
-    def submit(self, batch: Sequence[Sequence[str]], folder: Path) -> list[tuple[str, Path]]:
-        """Submit override lists, as one array; the job and the log of each.
+    @property
+    def name(self) -> str:
+        return str(self.params["name"])
+
+    def submit(self, batch: Sequence[Sequence[str]], folder: Path, name: str) -> list[tuple[str, Path]]:
+        """Submit override lists, as one array of this name; the job and the log of each.
 
         Raises:
             QueueError: where SLURM refuses them.
@@ -52,6 +56,7 @@ class SlurmLauncher(SubmititLauncher):  # type: ignore[misc]
         timeouts = parameters.pop("max_num_timeout")
         shared = ("timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "mem_gb", "nodes", "name")
         named = {key if key in (*shared, "stderr_to_stdout") else f"slurm_{key}": parameters[key] for key in parameters}
+        named["name"] = name
         theirs = dict(parameters.get("additional_parameters") or {})
         if "no-requeue" not in theirs:  # a site may not requeue by default
             named["slurm_additional_parameters"] = {"requeue": True} | theirs

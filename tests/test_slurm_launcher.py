@@ -31,7 +31,10 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **changes: Any) -> di
             return [SimpleNamespace(job_id=f"7_{number}", paths=paths) for number in range(len(arguments[0]))]
 
     monkeypatch.setattr(submitit, "AutoExecutor", Executor)
-    assert [job for job, _ in launcher(**changes).submit([["seed=0"], ["seed=1"]], tmp_path)] == ["7_0", "7_1"]
+    assert [job for job, _ in launcher(**changes).submit([["seed=0"], ["seed=1"]], tmp_path, "sweep-1")] == [
+        "7_0",
+        "7_1",
+    ]
     return given
 
 
@@ -39,6 +42,7 @@ def test_jobs_are_requeued_whatever_the_site_does_and_end_with_a_lost_process(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     given = asked(monkeypatch, tmp_path, additional_parameters={"mail-type": "END"})
+    assert given["name"] == "sweep-1"
     assert given["slurm_additional_parameters"] == {"requeue": True, "mail-type": "END"}
     assert given["slurm_srun_args"] == ["--kill-on-bad-exit=1", "--cpus-per-task=4"]
     given = asked(monkeypatch, tmp_path, additional_parameters={"no-requeue": True}, cpus_per_task=None)

@@ -1,15 +1,20 @@
 """Jobs of a study: recorded, found again, settled in the run folders, cancelled; with a queue made up here."""
 
-from collections.abc import Sequence
+import os
+import signal
+from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from alexnet_sweep import machine, submitted, sweep
 from alexnet_sweep.errors import FolderError
-from alexnet_sweep.queues import JobState, Seen
+from alexnet_sweep.queues import JobState, QueueError, Seen
 from alexnet_sweep.store import Job, RunFolder, StudyFolder, study_folder
-from alexnet_sweep.submitted import Submitted
+from alexnet_sweep.study import PlannedRun
+from alexnet_sweep.submitted import Cluster, Submitted
 from alexnet_sweep.sweep import conduct
 from conftest import Main
 
@@ -21,16 +26,20 @@ class MadeUp:
     """A queue that says what it is told to."""
 
     def __init__(self, **seen: Seen) -> None:
-        self.seen, self.cancelled = seen, []  # type: ignore[var-annotated]
+        self.seen, self.cancelled, self.withdrawn = seen, [], []  # type: ignore[var-annotated]
 
-    def look(self, jobs: Sequence[str]) -> dict[str, Seen]:
+    def look(self, jobs: Mapping[str, str]) -> dict[str, Seen]:
         return {job: self.seen[job] for job in jobs}
 
     def how_it_ended(self, seen: Seen, log: str) -> str:
         return f"{seen.why}{' loudly' if log else ''}"
 
-    def cancel(self, jobs: Sequence[str]) -> None:
+    def cancel(self, jobs: Mapping[str, str]) -> None:
         self.cancelled += jobs
+
+    def withdraw(self, name: str) -> int:
+        self.withdrawn.append(name)
+        return 2
 
 
 @pytest.fixture
@@ -52,10 +61,13 @@ def with_jobs(study: StudyFolder, tmp_path: Path, **runs: str) -> Submitted:
 
 
 def test_what_was_recorded_is_read_again(study: StudyFolder, tmp_path: Path) -> None:
-    jobs = [Job("7_0", "a", tmp_path / "0.err"), Job("7_1", "b", tmp_path / "1.err")]
+    jobs = [Job("7_0", "a", tmp_path / "0.err", "sweep-1"), Job("7_1", "b", study.job_logs / "1.err", "sweep-1")]
     assert study.read_jobs() is None
     study.write_jobs("slurm", jobs)
-    assert study.read_jobs() == ("slurm", jobs)
+    assert study.read_jobs() == ("slurm", jobs, None)
+    study.write_jobs("slurm", jobs, submitting="sweep-2")
+    assert study.read_jobs() == ("slurm", jobs, "sweep-2")
+    assert str(tmp_path) not in study.jobs.read_text()  # the folder may be moved
 
 
 @pytest.mark.parametrize(
@@ -128,7 +140,7 @@ def test_a_job_cut_off_leaves_its_reason(
     jobs.settle()
     one, other = (RunFolder(tmp_path / name).read_status() for name in "ab")
     assert one["state"] == other["state"] == "interrupted"
-    assert one["reason"] == f"job j1 lost its node loudly; its log is {tmp_path / 'j1.err'}"
+    assert one["reason"] == "job j1 lost its node loudly"
     assert other["reason"] == "job j2 was cancelled"  # before it started
     assert one["attempts"] == 1 and one["epochs"] == 3  # what the run has recorded itself stays
 
@@ -153,6 +165,45 @@ def test_cancelling_is_for_what_is_in_the_queue(study: StudyFolder, tmp_path: Pa
     assert jobs.cancel() == 2 and queue.cancelled == ["j1", "j2"]
 
 
+def planned(number: int) -> PlannedRun:
+    return cast(PlannedRun, SimpleNamespace(run_id=f"run{number}", overrides=(f"seed={number}",)))
+
+
+def test_a_submission_is_named_before_it_is_made_and_recorded_before_anybody_is_stopped(
+    study: StudyFolder, tmp_path: Path, queue: MadeUp
+) -> None:
+    names = []
+
+    def submit(batch: list[list[str]], folder: Path, name: str) -> list[tuple[str, Path]]:
+        names.append(name)
+        assert study.read_jobs() == ("made-up", [], name)
+        os.kill(os.getpid(), signal.SIGINT)
+        return [("7_0", folder / "log")]
+
+    with pytest.raises(KeyboardInterrupt):
+        Submitted(study, tmp_path).submit([planned(0)], Cluster("made-up", submit, 1, "sweep"))
+    assert names[0].startswith("sweep-")
+    assert study.read_jobs() == ("made-up", [Job("7_0", "run0", study.job_logs / "log", names[0])], None)
+
+
+def test_what_cannot_be_recorded_is_withdrawn(study: StudyFolder, tmp_path: Path, queue: MadeUp) -> None:
+    def submit(batch: list[list[str]], folder: Path, name: str) -> list[tuple[str, Path]]:
+        raise QueueError("accepted, and then the disk was full")
+
+    with pytest.raises(QueueError, match="disk was full"):
+        Submitted(study, tmp_path).submit([planned(0)], Cluster("made-up", submit, 1, "sweep"))
+    assert len(queue.withdrawn) == 1
+    assert study.read_jobs() == ("made-up", [], None)
+
+
+def test_the_next_start_withdraws_what_a_killed_one_has_left(study: StudyFolder, tmp_path: Path, queue: MadeUp) -> None:
+    study.write_jobs("made-up", [], submitting="sweep-1")
+    Submitted(study, tmp_path).withdraw()
+    assert queue.withdrawn == ["sweep-1"] and study.read_jobs() == ("made-up", [], None)
+    Submitted(study, tmp_path).withdraw()
+    assert queue.withdrawn == ["sweep-1"]
+
+
 def test_a_requeued_job_takes_its_own_run_for_nobody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = RunFolder(tmp_path / "a")
     started(folder, monkeypatch, "7_0")
@@ -173,12 +224,12 @@ class Idle(MadeUp):
         super().__init__()
         self.submitted: list[list[str]] = []
 
-    def submit(self, batch: list[list[str]], folder: Path) -> list[tuple[str, Path]]:
+    def submit(self, batch: list[list[str]], folder: Path, name: str) -> list[tuple[str, Path]]:
         numbers = range(len(self.submitted), len(self.submitted) + len(batch))
         self.submitted += batch
         return [(f"j{number}", folder / "no.err") for number in numbers]
 
-    def look(self, jobs: Sequence[str]) -> dict[str, Seen]:
+    def look(self, jobs: Mapping[str, str]) -> dict[str, Seen]:
         found = {job: self.seen.get(job, PENDING) for job in jobs}
         self.seen |= dict.fromkeys(jobs, CANCELLED)
         return found
@@ -188,7 +239,7 @@ class Idle(MadeUp):
 def idle(monkeypatch: pytest.MonkeyPatch) -> Idle:
     made_up = Idle()
     monkeypatch.setattr(submitted, "queue_named", lambda name: made_up)
-    cluster = submitted.Cluster("made-up", made_up.submit, 1)
+    cluster = Cluster("made-up", made_up.submit, 1, "sweep")
     monkeypatch.setattr(sweep, "conduct", lambda *asked, **how: conduct(*asked, **(how | {"cluster": cluster})))
     monkeypatch.setattr(submitted, "FIRST_POLL_SECONDS", 0.01)
     return made_up
