@@ -152,7 +152,12 @@ def follow(team: Team, config: Config) -> None:
                     job.trainer.close_epoch()
                 if team.any(stop()):
                     raise Interrupted("stopped with the other processes of the run")
-        final_outcome(job, config.eval, lambda: None)
+
+        def beat() -> None:
+            if team.any(stop()):
+                raise Interrupted("stopped with the other processes of the run")
+
+        final_outcome(job, config.eval, beat)
 
 
 def _run(
@@ -204,7 +209,7 @@ def _run(
 
     def beat() -> None:
         claim.beat()
-        if stop() and team.size == 1:  # the checkpoint of the last epoch is saved: only the evaluation starts again
+        if team.any(stop()):  # the checkpoint of the last epoch is saved: only the evaluation starts again
             raise Interrupted(f"run {folder.run_id} stopped; the same command goes on with it")
 
     errors, table = final_outcome(job, config.eval, beat)

@@ -1,5 +1,6 @@
 """What a trained network gets right and wrong: error counts, and a row an evaluated image."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -7,10 +8,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from alexnet_sweep.assemble import Assembly
+from alexnet_sweep.augment import views_of
 from alexnet_sweep.config import EvalConfig
 from alexnet_sweep.metrics import ErrorCounts, best_classes, count_errors, label_ranks
 from alexnet_sweep.plugins import load
-from alexnet_sweep.predict import Beat, Probabilities, predict
+from alexnet_sweep.predict import Beat, Probabilities, images_at_once, predict
 
 KEEP_ALL_PROBABILITIES_UP_TO = 100  # classes
 
@@ -18,12 +20,18 @@ KEEP_ALL_PROBABILITIES_UP_TO = 100  # classes
 def probabilities(
     job: Assembly, config: EvalConfig, split: str, rows: NDArray[np.int64], beat: Beat, *, all_views: bool
 ) -> Probabilities:
-    """Evaluate stored rows of `train` or `test` with the network as it is, each by one process of the run's team."""
-    team = job.trainer.team
+    """Evaluate stored rows of `train` or `test` with the network as it is, each by one process of the run's team.
+
+    `beat` is called as often in each process of the team, so that these may ask each other something there.
+    """
+    team, images = job.trainer.team, job.packed.images[split]
+    if team.size > 1:
+        views = views_of(images.shape[-1], job.pixels.crop_px, config.mirrored_views).count if all_views else 1
+        beat = _at_most(math.ceil(len(rows) // team.size / images_at_once(config, views)), beat)
     found = predict(
         job.trainer.evaluated,
         job.trainer.answer,
-        job.packed.images[split],
+        images,
         team.rows(rows),
         pixels=job.pixels,
         config=config,
@@ -36,6 +44,16 @@ def probabilities(
     parts = [part for part in team.gathered(found) if len(part.centre)] or [found]
     ten = np.concatenate([part.ten for part in parts]) if all_views else None
     return Probabilities(np.concatenate([part.centre for part in parts]), ten)
+
+
+def _at_most(times: int, beat: Beat) -> Beat:
+    left = iter(range(times))
+
+    def limited() -> None:
+        if next(left, None) is not None:
+            beat()
+
+    return limited
 
 
 def centre_errors(job: Assembly, config: EvalConfig, split: str, rows: NDArray[np.int64], beat: Beat) -> ErrorCounts:

@@ -47,7 +47,7 @@ def predict(
     """
     stored_px = images.shape[-1]
     views = views_of(stored_px, pixels.crop_px, config.mirrored_views)
-    chunk = max(1, config.batch_size // (views.count if all_views else 1))
+    chunk = images_at_once(config, views.count if all_views else 1)
     centre: list[Tensor] = []
     ten: list[Tensor] = []
     training = net.training
@@ -70,6 +70,10 @@ def predict(
     finally:
         net.train(training)
     return Probabilities(_joined(centre), _joined(ten) if all_views else None)
+
+
+def images_at_once(config: EvalConfig, views: int) -> int:
+    return max(1, config.batch_size // views)
 
 
 def _joined(parts: list[Tensor]) -> NDArray[np.float32]:

@@ -59,8 +59,8 @@ def not_interrupted() -> Iterator[None]:
         for late in signal.sigpending() & {signal.SIGINT, signal.SIGTERM} - set(blocked):
             came.append(late)
             signal.sigwait([late])
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for earlier, handler in before.items():
+            signal.signal(earlier, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        for number in came:
-            signal.raise_signal(number)
+        for held in came:
+            signal.raise_signal(held)

@@ -348,7 +348,7 @@ class StudyFolder:
         return filelock.FileLock(self.path / ".jobs.lock")
 
     def write_jobs(self, queue: str, jobs: Sequence[Job], submitting: str | None = None) -> None:
-        """What this study has submitted to a queue, in that order, and the name of what it is about to submit, if any."""
+        """What this study has submitted to a queue, in that order, and under which name it is about to submit."""
         listed = [
             {"job": job.job, "run_id": job.run_id, "name": job.name, "log": os.path.relpath(job.log, self.path)}
             for job in jobs

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alexnet_sweep import job
 from alexnet_sweep.assemble import assemble
 from alexnet_sweep.config import Config
 from alexnet_sweep.distributed import ProcessLost, Team, team_started_here
+from alexnet_sweep.errors import Interrupted
 from alexnet_sweep.launching import started_as
+from alexnet_sweep.outcome import final_outcome, probabilities
 from alexnet_sweep.store import RunFolder
 from conftest import Compose, Main
 from test_sweep import SAME_BYTES
@@ -61,8 +65,7 @@ def test_who_started_this_process_is_read_from_its_environment(
 def first_steps(team: Team, config: Config) -> dict[str, Any]:
     """How far the weights have moved in the first three steps, and the figures of these."""
     torch.set_num_threads(1)
-    job = assemble(config, CPU, team=team)
-    trainer = job.trainer
+    trainer = assemble(config, CPU, team=team).trainer
     before = {name: value.clone() for name, value in trainer.net.state_dict().items()}
     for step in trainer.steps():
         if step.number == 2 or step.ends_epoch:
@@ -138,6 +141,55 @@ def test_a_process_that_is_started_here_leaves_signals_to_the_leader(
     to_the_other(signal.SIGUSR2)
     with team_started_here(CPU, 2, does_nothing, None) as team:
         assert team.size == 2
+
+
+class Lonely(Team):
+    """One of several processes, without the others."""
+
+    def gathered(self, value: Any) -> list[Any]:
+        return [value]
+
+
+@pytest.mark.parametrize(("count", "beats"), [(100, 4), (101, 4), (105, 4), (106, 5), (1, 0)])
+def test_every_process_asks_as_often_while_it_evaluates(micro: Compose, count: int, beats: int) -> None:
+    config = micro("eval.batch_size=13", "eval.mirrored_views=false")  # chunks of 13 centre views
+    assembled = assemble(config, CPU)
+    asked = []
+    for rank in (0, 1):
+        assembled.trainer.team = Lonely(rank, 2)
+        asked.append(0)
+
+        def beat() -> None:
+            asked[-1] += 1
+
+        if count > 1 or rank == 1:
+            probabilities(assembled, config.eval, "test", np.arange(count), beat, all_views=False)
+    assert asked == [beats, beats]
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_stops_during_its_last_evaluation(
+    micro: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = micro("trainer.processes=2", "trainer.epochs=1", "eval.batch_size=16")
+    evaluates = []
+
+    def noted(*arguments: Any) -> Any:
+        evaluates.append(True)
+        return final_outcome(*arguments)
+
+    @contextmanager
+    def stop() -> Iterator[Callable[[], bool]]:
+        yield lambda: bool(evaluates)
+
+    monkeypatch.setattr(job, "final_outcome", noted)
+    monkeypatch.setattr(job, "stop_on_signal", stop)
+    with pytest.raises(Interrupted):
+        job.run(config, "run")
+    folder = RunFolder(Path(config.paths.runs) / "run")
+    assert folder.read_status()["state"] == "interrupted" and folder.checkpoint.exists()
+    monkeypatch.undo()
+    assert job.run(config, "run")["epochs"] == 1
 
 
 class NoWord:
