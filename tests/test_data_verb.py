@@ -69,6 +69,21 @@ def test_an_image_that_cannot_be_read_is_one_line_and_exit_code_1(
     assert capsys.readouterr().err.splitlines()[-1].startswith("image train/red/03.png: cannot be read")
 
 
+@pytest.mark.parametrize("kept", [None, 0, 20])
+@pytest.mark.parametrize("name", ["mean.npy", "colours.npz"])
+def test_info_of_a_damaged_store_is_one_line(
+    photographs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, kept: int | None
+) -> None:
+    assert main(["prepare", *photographs]) == 0
+    (file,) = (tmp_path / "runs" / "_data").glob(f"*/{name}")
+    content = file.read_bytes()
+    file.unlink() if kept is None else file.write_bytes(content[:kept])
+    capsys.readouterr()
+    assert main(["info", *photographs]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"{file.parent}: damaged packed store (") and err.count("\n") == 1
+
+
 @pytest.mark.parametrize("wrong", [["data=digit"], ["data.stored=3"], ["data=folder"], ["data.store=zip"]])
 def test_a_mistake_is_one_line_and_exit_code_2(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", *wrong]) == 2

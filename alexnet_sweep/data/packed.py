@@ -13,6 +13,7 @@ from alexnet_sweep.data.images import Images, open_images
 from alexnet_sweep.errors import DataError
 
 FORMAT = 2
+DAMAGE = (OSError, ValueError, KeyError, EOFError, SyntaxError, zipfile.BadZipFile)  # what numpy makes of cut files
 SPLITS = ("train", "test")
 
 
@@ -83,9 +84,9 @@ def read_packed(folder: Path) -> Packed:
         images = {s: open_images(folder, s, meta.stored_px) for s in SPLITS}
         labels = {s: np.load(folder / f"{s}.labels.npy") for s in SPLITS}
         ids = {s: read_ids(folder, s) for s in SPLITS}
-        mean, eigenvalues, eigenvectors = read_colours(folder)
-    except (OSError, ValueError, KeyError, EOFError, SyntaxError, zipfile.BadZipFile) as error:
-        raise DataError(f"{folder}: damaged packed store ({error}); delete the folder and start again") from error
+    except DAMAGE as error:
+        raise _damaged(folder, error) from error
+    mean, eigenvalues, eigenvectors = read_colours(folder)
     for split in SPLITS:
         found = {len(images[split]), len(labels[split]), len(ids[split])}
         if found != {meta.counts[split]}:
@@ -97,10 +98,21 @@ def read_packed(folder: Path) -> Packed:
 
 
 def read_colours(folder: Path) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Mean image, eigenvalues and eigenvectors."""
-    mean: NDArray[np.float64] = np.load(folder / "mean.npy")
-    with (folder / "colours.npz").open("rb") as stream, np.load(stream) as colours:
-        return mean, colours["eigenvalues"], colours["eigenvectors"]
+    """Mean image, eigenvalues and eigenvectors.
+
+    Raises:
+        DataError: where their files are missing or cut short.
+    """
+    try:
+        mean: NDArray[np.float64] = np.load(folder / "mean.npy")
+        with (folder / "colours.npz").open("rb") as stream, np.load(stream) as colours:
+            return mean, colours["eigenvalues"], colours["eigenvectors"]
+    except DAMAGE as error:
+        raise _damaged(folder, error) from error
+
+
+def _damaged(folder: Path, error: Exception) -> DataError:
+    return DataError(f"{folder}: damaged packed store ({error}); delete the folder and start again")
 
 
 def description(meta: Meta) -> dict[str, Any]:
