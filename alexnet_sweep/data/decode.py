@@ -57,7 +57,7 @@ def _upright(image: Image.Image) -> Image.Image:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # then it says nothing
         return image
-    method = TRANSPOSED.get(orientation)
+    method = TRANSPOSED.get(orientation) if isinstance(orientation, int) else None
     return image if method is None else image.transpose(method)
 
 
