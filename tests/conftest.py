@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -27,6 +28,8 @@ Main = Callable[..., int]
 
 hypothesis.settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("unhurried")
+# A shell that starts something in the background has it ignore SIGINT; a person's terminal does not.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # on a busy machine two threads wait for each other far longer than these nets compute
 
 

@@ -174,7 +174,10 @@ def test_an_unknown_run_is_one_line_that_lists_those_there_are(
     assert main(*mode, *arguments(place, "init_from=nope")) == 2
     printed = capsys.readouterr()
     assert len(printed.err.strip().splitlines()) == 1 and printed.out == ""
-    assert "init_from=nope: no run folder" in printed.err and source.run_id in printed.err
+    assert "init_from=nope: no run folder" in printed.err
+    listed = printed.err.strip().split("Have: ")[1].split(", ")
+    done = sorted(path.parent.name for path in (place / "runs").glob("*/weights.safetensors"))
+    assert listed == done[:8] and source.run_id in done
     assert sorted((place / "runs").iterdir()) == before and list(Path().iterdir()) == []
 
 
