@@ -15,7 +15,7 @@ from alexnet_sweep.bench.subjects import FULL, QUICK, Sizes, endless, job_on, ph
 from alexnet_sweep.bench.table import as_text, as_values
 from alexnet_sweep.bench.timing import Figure, Row, best, interleaved, ratios
 from alexnet_sweep.config import Config
-from conftest import Compose, Main
+from conftest import Compose, Main, outside_hydra
 
 TINY = Sizes(
     rounds=2,
@@ -172,6 +172,26 @@ def test_mistakes_are_told_in_one_line(arguments: list[str], told: str, capsys: 
     assert bench_main.main(arguments) == 2
     printed = capsys.readouterr().err
     assert printed.startswith(told) and printed.count("\n") == 1
+
+
+@pytest.mark.parametrize(("whole", "broken"), [(1, 0), (1, 2)])
+def test_too_few_photographs_are_told_in_one_line(
+    whole: int, broken: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench_main, "show_log", lambda: None)
+    photographs(None, tmp_path, replace(TINY, photos=whole))
+    for number in range(broken):
+        (tmp_path / f"broken{number}.jpg").write_bytes(b"no photograph")
+    with outside_hydra():
+        assert bench_main.main(["decode", "--photos", str(tmp_path)]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith(f"--photos {tmp_path}: {whole} of {whole + broken} JPEG files can be decoded; at least 2")
+
+
+def test_photographs_that_cannot_be_decoded_are_left_out(tmp_path: Path) -> None:
+    drawn = photographs(None, tmp_path, TINY)
+    (tmp_path / "000000.jpg").write_bytes(drawn[0].read_bytes()[:200])
+    assert photographs(tmp_path, tmp_path, TINY) == sorted(drawn)
 
 
 def test_the_program_has_the_verb_and_its_help_an_example(main: Main, capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,7 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     bench = Bench(
         composed, replace(QUICK if chosen.quick else FULL, threads=chosen.threads), chosen.photos, CLOCKS[chosen.clock]
     )
-    found = [row for name in rows for row in ROWS[name](bench)]
+    try:
+        found = [row for name in rows for row in ROWS[name](bench)]
+    except (SweepError, OSError) as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        return 2
     facts = machine_facts(chosen.threads) | {"clock": chosen.clock}
     show(json.dumps(as_values(facts, found), indent=1) if chosen.json else as_text(facts, found))
     return int(not chosen.quick and any(row.met is False for row in found))

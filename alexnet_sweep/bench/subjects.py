@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,12 @@ from PIL import Image
 
 from alexnet_sweep.assemble import Assembly, assembled
 from alexnet_sweep.config import Config
+from alexnet_sweep.data.decode import BadImage, decode
 from alexnet_sweep.data.packed import Meta, Packed
+from alexnet_sweep.errors import ConfigError
 
 CPU = torch.device("cpu")
+FEWEST_PHOTOS = 2  # one a class
 Compose = Callable[[list[str]], Config]
 
 
@@ -102,10 +106,20 @@ def endless(job: Assembly) -> Iterator[int]:
 
 
 def photographs(folder: Path | None, beside: Path, sizes: Sizes) -> list[Path]:
-    """JPEG files: the user's, or drawn ones of the size of ILSVRC's in a folder of their own."""
+    """JPEG files: the user's that can be decoded, or drawn ones of the size of ILSVRC's in a folder of their own.
+
+    Raises:
+        ConfigError: where there are too few.
+    """
     if folder is not None:
-        found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
-        return found[: sizes.photos]
+        named = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+        found = list(islice(filter(_is_whole, named), sizes.photos))
+        if len(found) < FEWEST_PHOTOS:
+            raise ConfigError(
+                f"--photos {folder}: {len(found)} of {len(named)} JPEG files can be decoded; at least {FEWEST_PHOTOS} "
+                "are needed: add some, or leave it out"
+            )
+        return found
     rng, (width, height) = np.random.default_rng(0), sizes.photo_px
     made = []
     for number in range(sizes.photos):
@@ -115,3 +129,11 @@ def photographs(folder: Path | None, beside: Path, sizes: Sizes) -> list[Path]:
         made.append(beside / f"{number:03d}.jpg")
         Image.fromarray(grainy.clip(0, 255).astype(np.uint8)).save(made[-1], quality=90)
     return made
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        decode(path, path.name)
+    except BadImage:
+        return False
+    return True
