@@ -352,6 +352,16 @@ def test_tiny_imagenet_as_parquet_shows_names_too(opened: Any, tmp_path: Path, s
     assert opened("tiny_imagenet", tmp_path / "tiny").class_names == ["tench", "great white shark"]
 
 
+def test_tiny_imagenet_as_parquet_in_a_folder_a_split(opened: Any, tmp_path: Path) -> None:
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=[FISH, SHARK])})
+    pictures = [Image.new("RGB", (8, 8), (shade, 0, 0)) for shade in (0, 200)]
+    rows = datasets.Dataset.from_dict({"image": pictures, "label": [0, 1]}, features=features)
+    for name in ("train", "val"):
+        (tmp_path / "tiny" / name).mkdir(parents=True)
+        rows.to_parquet(tmp_path / "tiny" / name / "0000.parquet")
+    assert list(opened("tiny_imagenet", tmp_path / "tiny").test.labels) == [0, 1]
+
+
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"no images in {SHARED}")
 def test_the_twenty_classes_of_tiny_imagenet_are_packed(composed: Compose, tmp_path: Path) -> None:
     path = SHARED / "tiny-imagenet-20"

@@ -71,7 +71,7 @@ def _opened(data: DataConfig, scratch: Path) -> Source:
 
 def _is_tables(path: str) -> bool:
     """Whether a folder holds Parquet or Arrow files, and not a data set's original layout."""
-    kinds = ("*.parquet", "*.arrow", "data/*.parquet", "*/*.arrow")
+    kinds = ("*.parquet", "*.arrow", "*/*.parquet", "*/*.arrow")
     return any(next(Path(path).glob(kind), None) is not None for kind in kinds)
 
 
