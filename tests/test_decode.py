@@ -96,6 +96,23 @@ def test_sixteen_bits_keep_their_range_however_pillow_holds_them(dtype: Any) -> 
     assert np.abs(found - ramp // 257).max() <= 1
 
 
+def test_integers_that_are_bytes_stay_as_they_are() -> None:
+    ramp = np.arange(256).astype(np.int32).reshape(16, 16)
+    assert np.array_equal(np.asarray(decode(coded(Image.fromarray(ramp), "TIFF"), "x"))[..., 0], ramp)
+
+
+def test_a_dark_image_of_sixteen_bits_stays_dark() -> None:
+    dark = np.full((4, 4), 200, np.uint16)
+    for kind in ("PNG", "TIFF"):
+        assert np.asarray(decode(coded(Image.fromarray(dark), kind), "x")).max() == 0
+
+
+@pytest.mark.parametrize("value", [-1, 70000])
+def test_integers_beyond_sixteen_bits_are_refused(value: int) -> None:
+    with pytest.raises(BadImage, match=r"its pixels are integers from .*allowed: 0 to 65535\)"):
+        decode(coded(Image.fromarray(np.array([[0, value]] * 2, np.int32)), "TIFF"), "x")
+
+
 def test_pixels_of_no_known_range_are_refused() -> None:
     with pytest.raises(BadImage, match=r"^image x: cannot be read \(its pixels are fractions"):
         decode(coded(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"), "x")

@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from PIL import ExifTags, Image
 from alexnet_sweep.data.source import Encoded, Split
 from alexnet_sweep.errors import DataError
 
+SIXTEEN_BITS = ("PNG", "PPM")  # what Pillow may hold in 32
 TRANSPOSED = {  # by EXIF's orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -41,7 +43,7 @@ def decode(content: bytes | str | Path | None, image_id: str, side: int | None =
             if side is not None:
                 image.draft(None, (side, side))
             image.load()
-            return _rgb(_upright(image))
+            return _rgb(_upright(image), image.format)
     except MemoryError:
         raise  # may be the machine's fault, and not the image's
     except Exception as error:  # Pillow's decoders fail in many ways on damaged files
@@ -61,17 +63,24 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if method is None else image.transpose(method)
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _rgb(image: Image.Image, kind: str | None) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode == "F":
         raise ValueError("its pixels are fractions of no known range")
     if image.mode.startswith("I"):  # 16 bits, which Pillow would clip at 255
-        high = np.clip(np.asarray(image), 0, 65535) >> 8
-        image = Image.fromarray(high.astype(np.uint8))
+        image = Image.fromarray(_high_byte(np.asarray(image), image.mode != "I" or kind in SIXTEEN_BITS))
     elif "transparency" in image.info:  # Pillow warns of a palette that goes straight to RGB
         image = image.convert("RGBA")
     return image.convert("RGB")
+
+
+def _high_byte(pixels: NDArray[Any], sixteen_bits: bool) -> NDArray[np.uint8]:
+    lowest, highest = int(pixels.min()), int(pixels.max())
+    if lowest < 0 or highest > 65535:
+        raise ValueError(f"its pixels are integers from {lowest} to {highest}; allowed: 0 to 65535")
+    bytes_already = not sixteen_bits and highest <= 255
+    return (pixels if bytes_already else pixels >> 8).astype(np.uint8)
 
 
 def square(image: Image.Image, side: int, geometry: str = "central_square") -> NDArray[np.uint8]:
