@@ -145,12 +145,16 @@ def test_text_and_values_say_the_same() -> None:
     assert json.loads(json.dumps(values)) == values
 
 
-@pytest.mark.parametrize(("quick", "met", "code"), [([], True, 0), ([], False, 1), (["--quick"], False, 0)])
+@pytest.mark.parametrize(
+    ("quick", "met", "code"), [([], True, 0), ([], False, 1), ([], None, 1), (["--quick"], False, 0)]
+)
 def test_the_exit_code_tells_of_a_missed_row(
-    quick: list[str], met: bool, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    quick: list[str], met: bool | None, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given: list[Bench] = []
-    monkeypatch.setitem(ROWS, "lrn", lambda bench: given.append(bench) or [row(3.0 if met else 1.0)])  # type: ignore
+    monkeypatch.setitem(
+        ROWS, "lrn", lambda bench: given.append(bench) or [row(*{True: [3.0], False: [1.0], None: []}[met])]
+    )  # type: ignore
     monkeypatch.setattr(bench_main, "show_log", lambda: None)
     assert bench_main.main(["lrn", "--json", *quick]) == code
     printed = capsys.readouterr()
