@@ -12,7 +12,7 @@ from alexnet_sweep.data.source import Encoded, Split
 from alexnet_sweep.errors import DataError
 
 SIXTEEN_BITS = ("PNG", "PPM")  # what Pillow may hold in 32
-TRANSPOSED = {  # by EXIF's orientation
+TRANSPOSED: dict[Any, Image.Transpose] = {  # by EXIF's orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
