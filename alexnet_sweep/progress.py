@@ -16,7 +16,7 @@ from typing import Any
 
 from alexnet_sweep import machine
 from alexnet_sweep.errors import FolderError
-from alexnet_sweep.queues import QueueError, Seen, cut_off
+from alexnet_sweep.queues import QueueError, Seen
 from alexnet_sweep.store import (
     DONE,
     FAILED,
@@ -117,14 +117,14 @@ class Reader:
         """The row with what the queue says of its job."""
         if row.run_id not in self._jobs:
             return row
-        assert self._submitted is not None and self._submitted.queue is not None, "it has jobs"
+        assert self._submitted is not None, "it has jobs"
         job, seen = self._jobs[row.run_id]
         if seen.live:
             told = None if row.state == INTERRUPTED else row.reason  # why it was interrupted is no news any more
             return replace(row, queue=f"{seen.state} ({seen.why})" if seen.why else str(seen.state), reason=told)
         if row.state == DONE:  # trained again, and its job has left what was there
             return row
-        reason = cut_off(RunFolder(self.runs / row.run_id).read_status(), job, seen, self._submitted.queue)
+        reason = self._submitted.why_cut_off(job, seen)
         return row if reason is None else replace(row, state=INTERRUPTED, reason=reason, seconds_left=None)
 
     def _look_at_plan(self) -> None:

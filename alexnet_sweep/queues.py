@@ -4,13 +4,13 @@ Which scheduler it is, only the module that `queue_named` imports knows, and the
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Protocol
 
 from alexnet_sweep.errors import FolderError, SweepError
-from alexnet_sweep.store import FAILED, Job
+from alexnet_sweep.store import FAILED, Job, RunFolder
 
 QUEUES = {"slurm": "alexnet_sweep.slurm"}
 
@@ -78,12 +78,15 @@ def queue_named(name: str) -> Queue:
     return queue
 
 
-def cut_off(status: dict[str, Any], job: Job, seen: Seen, queue: Queue) -> str | None:
-    """Why a run without a result was cut off by the end of its job; None where it was not, or tells its own reason.
+def cut_off(folder: RunFolder, job: Job, earlier: Collection[str], seen: Seen, queue: Queue) -> str | None:
+    """Why a run without a result was cut off by the end of its last job; None where it was not, or tells why itself.
 
-    `status` is what the run has recorded itself, empty if no job of it has come so far.
+    `earlier` are the jobs before that one: what they have left says nothing of it.
     """
-    if seen.live or status.get("state") == FAILED or (status and status.get("job") != job.job):
+    status = folder.read_status()
+    if seen.live or status.get("state") == FAILED or (seen.well and status.get("job") != job.job):
+        return None  # an end without an error and without a word: its files have been removed since
+    if status and status.get("job") != job.job and not folder.left_by(earlier):
         return None
     try:
         log = job.log.read_text(encoding="utf-8", errors="replace")

@@ -14,7 +14,8 @@ import io
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+import uuid
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,12 +198,24 @@ class RunFolder:
         except FolderError:
             return {}
 
-    def note_cut_off(self, reason: str, job: str) -> None:
-        """Record from outside why the run's job has ended, unless it has been started again since."""
+    def left_by(self, jobs: Collection[str]) -> bool:
+        """Whether the last to work on it was one of these jobs or none at all, and has left it without ending it."""
+        status = self.read_status()
+        if status.get("state") not in (RUNNING, INTERRUPTED) or status.get("job") not in (None, *jobs):
+            return False
+        return self.alive_elsewhere() is None
+
+    def note_cut_off(self, reason: str, job: str, earlier: Collection[str] = ()) -> None:
+        """Record from outside why the run's last job has ended, unless it has been started again since.
+
+        Raises:
+            InUse: where another process keeps the run to itself.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(self.path / ".lock", timeout=30):
+        with _held(self.path / ".lock", 30, InUse):
             status = self.read_status()
-            if not status or (status.get("job") == job and status.get("state") in (RUNNING, INTERRUPTED)):
+            own = status.get("job") == job and status.get("state") in (RUNNING, INTERRUPTED)
+            if not status or own or self.left_by(earlier):
                 write_json(self.status, status | {"state": INTERRUPTED, "reason": reason, "job": job})
 
     def alive_elsewhere(self) -> str | None:
@@ -238,7 +251,7 @@ class RunFolder:
             raise FolderError(
                 f"{self.path}: cannot be created ({error.strerror}); set paths.runs to a folder that can be written"
             ) from error
-        with filelock.FileLock(self.path / ".lock", timeout=30):  # only while claiming
+        with _held(self.path / ".lock", 30, InUse):  # only while claiming
             owner = self.alive_elsewhere()
             if owner is not None:
                 raise InUse(f"{self.path}: in use by {owner}; wait for it, or stop it first")
@@ -259,6 +272,22 @@ class RunFolder:
             claim.end(FAILED, reason=one_line(error))
             raise
         claim.end(DONE)
+
+
+@contextmanager
+def _held(lock: Path, seconds: float, kind: type[FolderError] = FolderError) -> Iterator[None]:
+    """Hold a lock that is never held for long, and gone with the process that has it."""
+    taken = filelock.FileLock(lock)
+    try:
+        taken.acquire(timeout=seconds)
+    except filelock.Timeout as error:
+        raise kind(
+            f"{lock}: held by another process for {seconds:.0f} s; start again, or delete it if no other is there"
+        ) from error
+    try:
+        yield
+    finally:
+        taken.release()
 
 
 def one_line(error: BaseException) -> str:
@@ -342,10 +371,27 @@ class StudyFolder:
     def job_logs(self) -> Path:
         return self.path / "jobs"
 
-    def locked(self) -> filelock.BaseFileLock:
-        """Held while jobs are submitted, so that two starts do not both submit them; gone with its process."""
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Held while jobs are submitted or cancelled, so that two starts do not both submit them.
+
+        Raises:
+            FolderError: where another process does not let go of it.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
-        return filelock.FileLock(self.path / ".jobs.lock")
+        with _held(self.path / ".jobs.lock", 300):
+            yield
+
+    def note_cancelled(self) -> None:
+        """Let starts that wait know that the study is cancelled."""
+        write_text(self.path / "cancelled", uuid.uuid4().hex)
+
+    def last_cancelled(self) -> str | None:
+        """Another word after each time that it was cancelled."""
+        try:
+            return (self.path / "cancelled").read_text(encoding="utf-8")
+        except OSError:
+            return None
 
     def write_jobs(self, queue: str, jobs: Sequence[Job], submitting: str | None = None) -> None:
         """What this study has submitted to a queue, in that order, and under which name it is about to submit."""

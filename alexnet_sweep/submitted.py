@@ -9,17 +9,19 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from loguru import logger
 
 from alexnet_sweep.queues import QueueError, Seen, cut_off, queue_named
 from alexnet_sweep.stopping import not_interrupted
-from alexnet_sweep.store import DONE, FAILED, INTERRUPTED, Job, RunFolder, StudyFolder
+from alexnet_sweep.store import DONE, FAILED, INTERRUPTED, InUse, Job, RunFolder, StudyFolder
 from alexnet_sweep.study import PlannedRun
 from alexnet_sweep.wording import counted
 
 # Submits override lists as jobs that log into a folder, under a name; returns the job and the log of each, in order.
 Submit = Callable[[list[list[str]], Path, str], list[tuple[str, Path]]]
+Answer = TypeVar("Answer")
 
 FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS = 1.0, 15.0
 ARRIVAL_SECONDS = 15.0  # what another host has written may be seen that late on a shared file system
@@ -44,6 +46,7 @@ class Submitted:
             FolderError: where the record cannot be read, or names a queue that is not known.
         """
         self.folder, self.runs = folder, runs
+        self.awaited: set[str] = set()  # jobs that were seen here before they ended
         self._read()
 
     def _read(self) -> None:
@@ -80,7 +83,9 @@ class Submitted:
         Raises:
             QueueError: where the queue cannot be asked.
         """
-        return {name: job for name, (job, seen) in self.look().items() if seen.live}
+        found = {name: job for name, (job, seen) in self.look().items() if seen.live}
+        self.awaited |= {job.job for job in found.values()}
+        return found
 
     def settle(self) -> dict[str, str]:
         """Record in the run folders why jobs that have ended left no result, where that is not known.
@@ -91,23 +96,33 @@ class Submitted:
             QueueError: where the queue cannot be asked.
         """
         untouched = {}
+        late = time.monotonic() + ARRIVAL_SECONDS  # for all of them together
         for name, (job, seen) in self.look().items():
             folder = RunFolder(self.runs / name)
-            if seen.well and folder.read_status().get("job") in (None, job.job):
-                self._wait_for_files(folder, job.job)
+            if seen.well and job.job in self.awaited and folder.read_status().get("job") in (None, job.job):
+                self._wait_for_files(folder, job.job, late)
             if folder.result.exists():
                 if not (seen.live or seen.well) and folder.read_status().get("job") != job.job:
                     untouched[name] = f"job {job.job} {seen.why}; its result is the earlier one"
                 continue
-            assert self.queue is not None
-            reason = cut_off(folder.read_status(), job, seen, self.queue)
+            reason = self.why_cut_off(job, seen)
             if reason is not None:
-                folder.note_cut_off(reason, job.job)
+                try:
+                    folder.note_cut_off(reason, job.job, self._earlier(job))
+                except InUse as error:
+                    logger.warning("{}", error)
         return untouched
 
-    def _wait_for_files(self, folder: RunFolder, job: str) -> None:
+    def why_cut_off(self, job: Job, seen: Seen) -> str | None:
+        """Why the run of a job has no result, if its end is the cause."""
+        assert self.queue is not None, "it has jobs"
+        return cut_off(RunFolder(self.runs / job.run_id), job, self._earlier(job), seen, self.queue)
+
+    def _earlier(self, job: Job) -> set[str]:
+        return {other.job for other in self.jobs if other.run_id == job.run_id} - {job.job}
+
+    def _wait_for_files(self, folder: RunFolder, job: str, late: float) -> None:
         """Until what the run's job has written last is seen here."""
-        late = time.monotonic() + ARRIVAL_SECONDS
         while time.monotonic() < late and not folder.result.exists():
             status = folder.read_status()
             if status.get("job") not in (None, job) or status.get("state") in (FAILED, INTERRUPTED):
@@ -140,6 +155,7 @@ class Submitted:
                     logger.warning("{}; the next start cancels what was submitted as {}", error, name)
                 raise
         self._read()
+        self.awaited |= {job.job for job in new}
         names = new[0].job if len(new) == 1 else f"{new[0].job} … {new[-1].job}"
         logger.info("submitted {}: {}", counted(len(new), "job"), names)
 
@@ -161,23 +177,15 @@ class Submitted:
 
     def wait(self) -> None:
         """Until no job of the study is in the queue; a queue that is away is waited for."""
-        began, told, trouble = time.monotonic(), "", ""
+        began, told = time.monotonic(), ""
         while True:
-            try:
-                found = self.look()
-            except QueueError as error:
-                if str(error) != trouble:
-                    logger.warning("{}; asking again", error)
-                trouble = str(error)
-            else:
-                trouble = ""
-                counts = Counter(str(seen.state) for _, seen in found.values() if seen.live)
-                if not counts:
-                    return
-                words = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
-                if words != told:
-                    logger.info("in the queue: {}", words)
-                told = words
+            counts = Counter(str(seen.state) for _, seen in patiently(self.look).values() if seen.live)
+            if not counts:
+                return
+            words = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
+            if words != told:
+                logger.info("in the queue: {}", words)
+            told = words
             elapsed = time.monotonic() - began
             time.sleep(min(LONGEST_POLL_SECONDS, max(FIRST_POLL_SECONDS, elapsed / 10)))
 
@@ -192,3 +200,16 @@ class Submitted:
         if self.queue is not None and jobs:
             self.queue.cancel(jobs)
         return len(jobs)
+
+
+def patiently(ask: Callable[[], Answer]) -> Answer:
+    """What a question to a queue gives, as late as the queue can be asked."""
+    trouble = ""
+    while True:
+        try:
+            return ask()
+        except QueueError as error:
+            if str(error) != trouble:
+                logger.warning("{}; asking again", error)
+            trouble = str(error)
+        time.sleep(LONGEST_POLL_SECONDS)

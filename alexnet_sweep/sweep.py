@@ -19,7 +19,7 @@ from alexnet_sweep.planning import Asked, Planner, chosen_levels
 from alexnet_sweep.store import FAILED, RunFolder, study_folder
 from alexnet_sweep.study import Compose, PlannedRun, Study
 from alexnet_sweep.study_file import BASELINE
-from alexnet_sweep.submitted import Cluster, Submitted
+from alexnet_sweep.submitted import LONGEST_POLL_SECONDS, Cluster, Submitted, patiently
 from alexnet_sweep.terminal import show
 from alexnet_sweep.wording import counted
 
@@ -68,6 +68,9 @@ def conduct(asked: Asked, *, compose: Compose, launch: Launch, cluster: Cluster 
     except _LeftInTheQueue as left:
         logger.info("{}; the same command goes on from here, sweep.cancel=true cancels them", left)
         return returns
+    except _Cancelled as cancelled:
+        _report(study, planner)
+        raise Interrupted("cancelled meanwhile by sweep.cancel=true; the same command goes on from here") from cancelled
     except KeyboardInterrupt as interrupt:
         _report(study, planner)
         what = "stopped" if cluster is None else "no longer waiting, jobs in the queue go on"
@@ -82,6 +85,10 @@ def conduct(asked: Asked, *, compose: Compose, launch: Launch, cluster: Cluster 
 
 class _LeftInTheQueue(Exception):
     """Jobs of the study are in the queue, and nobody waits for them."""
+
+
+class _Cancelled(Exception):
+    """Somebody has cancelled the study while this process waited for it."""
 
 
 def _carried_out(
@@ -135,16 +142,19 @@ def _queued(study: Study, planner: Planner, cluster: Cluster, decisions: Sequenc
 
     Raises:
         _LeftInTheQueue: where sweep.wait=false.
+        _Cancelled: where it was cancelled meanwhile.
     """
     settings, runs, folder = planner.settings.sweep, planner.runs, study_folder(planner.runs, study.name)
     submitted: Counter[str] = Counter()
-    awaited: set[str] = set()
+    cancelled, awaited = folder.last_cancelled(), set[str]()
     untouched: dict[str, str] = {}
     while True:
         with folder.locked():
+            if folder.last_cancelled() != cancelled:
+                raise _Cancelled
             jobs = Submitted(folder, runs)
             jobs.withdraw()
-            live = jobs.live()
+            live = patiently(jobs.live) if awaited else jobs.live()
             wanted = [run for run in _to_train(study, decisions) if _may_start(run, submitted[run.run_id], planner)]
             batches = _batches([run for run in study.runs if run in wanted or run.run_id in live], planner, settings)
             new = [run for run in batches[0] if run.run_id not in live] if batches else []
@@ -159,8 +169,8 @@ def _queued(study: Study, planner: Planner, cluster: Cluster, decisions: Sequenc
             raise _LeftInTheQueue(f"{counted(len(new), 'job')} submitted, {len(live)} were in the queue")
         jobs.wait()
         if not (new or live):
-            time.sleep(POLL_SECONDS)
-        untouched = {name: why for name, why in jobs.settle().items() if name in awaited}
+            time.sleep(LONGEST_POLL_SECONDS)
+        untouched = {name: why for name, why in patiently(jobs.settle).items() if name in awaited}
         decisions = decide_all(study.runs, runs, replace(settings, retrain=None, stale="keep"), source_hash)
         if settings.on_failure == "stop" and (untouched or _undone(runs, batches[0] if batches else [])):
             return untouched
@@ -173,7 +183,11 @@ def _may_start(run: PlannedRun, submitted: int, planner: Planner) -> bool:
 
 def _cancel(studies: Sequence[Study], planner: Planner) -> None:
     for study in studies:
-        number = Submitted(study_folder(planner.runs, study.name), planner.runs).cancel()
+        folder, number = study_folder(planner.runs, study.name), 0
+        if folder.path.is_dir():
+            with folder.locked():
+                folder.note_cancelled()
+                number = Submitted(folder, planner.runs).cancel()
         logger.info("study {}: {} cancelled", study.name, counted(number, "job"))
 
 

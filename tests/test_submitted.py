@@ -7,14 +7,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
+import filelock
 import pytest
 
-from alexnet_sweep import machine, submitted, sweep
+from alexnet_sweep import machine, store, submitted, sweep
 from alexnet_sweep.errors import FolderError
 from alexnet_sweep.queues import JobState, QueueError, Seen
 from alexnet_sweep.store import Job, RunFolder, StudyFolder, study_folder
 from alexnet_sweep.study import PlannedRun
-from alexnet_sweep.submitted import Cluster, Submitted
+from alexnet_sweep.submitted import Cluster, Submitted, patiently
 from alexnet_sweep.sweep import conduct
 from conftest import Main
 
@@ -159,6 +160,66 @@ def test_a_run_that_goes_on_elsewhere_or_has_failed_is_left_alone(
     assert [RunFolder(tmp_path / name).read_status() for name in "ab"] == before
 
 
+def test_a_reason_is_that_of_the_last_job(
+    study: StudyFolder, tmp_path: Path, queue: MadeUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started(RunFolder(tmp_path / "a"), monkeypatch, "j1")
+    jobs = with_jobs(study, tmp_path, j1="a")
+    queue.seen["j1"] = CANCELLED
+    jobs.settle()
+    assert RunFolder(tmp_path / "a").read_status()["reason"] == "job j1 was cancelled"
+    jobs = with_jobs(study, tmp_path, j1="a", j2="a")
+    queue.seen["j2"] = LOST  # before it started
+    jobs.settle()
+    assert RunFolder(tmp_path / "a").read_status()["reason"] == "job j2 lost its node"
+
+
+def test_runs_that_were_removed_since_are_not_waited_for(
+    study: StudyFolder, tmp_path: Path, queue: MadeUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = with_jobs(study, tmp_path, j1="a", j2="b")
+    queue.seen |= dict.fromkeys(("j1", "j2"), Seen(JobState.ENDED, "ended", well=True))
+    monkeypatch.setattr(submitted.time, "sleep", lambda seconds: pytest.fail("waits"))
+    jobs.settle()
+    assert not (tmp_path / "a").exists()
+
+
+def test_results_on_their_way_are_waited_for_together(
+    study: StudyFolder, tmp_path: Path, queue: MadeUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = with_jobs(study, tmp_path, j1="a", j2="b")
+    queue.seen |= {"j1": RUNNING, "j2": RUNNING}
+    jobs.live()
+    queue.seen |= dict.fromkeys(("j1", "j2"), Seen(JobState.ENDED, "ended", well=True))
+    now = [0.0]
+    monkeypatch.setattr(submitted.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(submitted.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    jobs.settle()
+    assert now[0] == submitted.ARRIVAL_SECONDS
+
+
+def test_a_queue_that_is_away_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [QueueError("squeue: no answer within 60 s"), QueueError("squeue: no answer within 60 s"), "here"]
+
+    def ask() -> str:
+        answer = answers.pop(0)
+        if isinstance(answer, QueueError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(submitted.time, "sleep", lambda seconds: None)
+    assert patiently(ask) == "here" and not answers
+
+
+def test_a_lock_that_is_not_let_go_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        filelock.FileLock(tmp_path / "lock"),
+        pytest.raises(FolderError, match="lock: held by another process for 0 s"),
+        store._held(tmp_path / "lock", 0.1),
+    ):
+        pytest.fail("it is held")
+
+
 def test_cancelling_is_for_what_is_in_the_queue(study: StudyFolder, tmp_path: Path, queue: MadeUp) -> None:
     jobs = with_jobs(study, tmp_path, j1="a", j2="b", j3="c")
     queue.seen |= {"j1": RUNNING, "j2": PENDING, "j3": CANCELLED}
@@ -257,3 +318,17 @@ def test_a_run_whose_retraining_was_cancelled_is_told_of(
     assert main(*ONE, f"sweep.retrain={result.parent.name}") == 1
     assert len(queue.submitted) == 1
     assert "job j0 was cancelled; its result is the earlier one" in capsys.readouterr().err
+
+
+def test_a_start_that_waits_obeys_a_cancellation(
+    main: Main, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], idle: Idle
+) -> None:
+    def somebody_cancels(_: float) -> None:
+        (folder,) = Path("runs/_studies").iterdir()
+        StudyFolder(folder).note_cancelled()
+
+    monkeypatch.setattr(submitted.time, "sleep", somebody_cancels)
+    two = ("eval.mirrored_views=true,false",)  # the second is only evaluated, once the first has trained
+    assert main(*ONE, *two) == 130
+    assert len(idle.submitted) == 1
+    assert "cancelled meanwhile by sweep.cancel=true" in capsys.readouterr().err
