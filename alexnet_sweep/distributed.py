@@ -10,7 +10,7 @@ import re
 import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -136,7 +136,8 @@ class Team:
         """What has gone wrong here, for the leader."""
         if self.store is not None:
             told = f"process {self.rank} on {machine.host()}: {type(error).__name__}: {error}"
-            self.store.set(FAILED, "\n".join([" ".join(told.split()), traceback.format_exc()]))
+            with suppress(dist.DistError):  # the leader, which has the store, may be gone
+                self.store.set(FAILED, "\n".join([" ".join(told.split()), traceback.format_exc()]))
 
     def cause(self, error: Exception) -> Exception:
         """The error itself, or that of another process where this one has merely lost the connection to it."""

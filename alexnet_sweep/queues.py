@@ -12,6 +12,7 @@ from typing import Protocol
 from alexnet_sweep.errors import FolderError, SweepError
 from alexnet_sweep.store import FAILED, Job, RunFolder
 
+LOG_TAIL_BYTES = 65536  # how a job was killed stands at the end
 QUEUES = {"slurm": "alexnet_sweep.slurm"}
 
 
@@ -89,7 +90,9 @@ def cut_off(folder: RunFolder, job: Job, earlier: Collection[str], seen: Seen, q
     if status and status.get("job") != job.job and not folder.left_by(earlier):
         return None
     try:
-        log = job.log.read_text(encoding="utf-8", errors="replace")
+        with job.log.open("rb") as stream:
+            stream.seek(max(0, job.log.stat().st_size - LOG_TAIL_BYTES))
+            log = stream.read().decode(errors="replace")
     except OSError:  # it never started
         log = ""
     return f"job {job.job} {queue.how_it_ended(seen, log)}"

@@ -47,11 +47,19 @@ class SlurmLauncher(SubmititLauncher):  # type: ignore[misc]
 
         Raises:
             QueueError: where SLURM refuses them.
+            ConfigError: where they would be asked to stop before they start.
         """
         import submitit
 
+        from alexnet_sweep.errors import ConfigError
         from alexnet_sweep.queues import QueueError
 
+        delay, minutes = self.params.get("signal_delay_s", 0), self.params["timeout_min"]
+        if delay >= 60 * minutes:
+            raise ConfigError(
+                f"hydra.launcher.signal_delay_s={delay}: a job has {60 * minutes} s (timeout_min={minutes}); allowed: "
+                "fewer seconds than that; lower it, or raise hydra.launcher.timeout_min"
+            )
         parameters = {key: value for key, value in self.params.items() if key != "submitit_folder"}
         timeouts = parameters.pop("max_num_timeout")
         shared = ("timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "mem_gb", "nodes", "name")
@@ -80,7 +88,8 @@ class SlurmLauncher(SubmititLauncher):  # type: ignore[misc]
                 f"hydra/launcher=slurm: not submitted ({reason}); hydra.launcher.* holds what is asked for, such as "
                 "partition, account, gpus_per_node, mem_gb"
             ) from error
-        return [(job.job_id, job.paths.stderr) for job in jobs]
+        together = self.params.get("stderr_to_stdout")
+        return [(job.job_id, job.paths.stdout if together else job.paths.stderr) for job in jobs]
 
     def __call__(self, *arguments: Any, **keywords: Any) -> JobReturn:
         """One run, in its job.

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from alexnet_sweep.errors import ConfigError
 from hydra_plugins import slurm_launcher
 from hydra_plugins.slurm_launcher import OF_A_TEAM, PORTS, SlurmLauncher
 
@@ -27,14 +28,13 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **changes: Any) -> di
             self.update_parameters = given.update
 
         def map_array(self, function: Any, *arguments: Any) -> list[Any]:
-            paths = SimpleNamespace(stderr=tmp_path / "log")
+            paths = SimpleNamespace(stderr=tmp_path / "err", stdout=tmp_path / "out")
             return [SimpleNamespace(job_id=f"7_{number}", paths=paths) for number in range(len(arguments[0]))]
 
     monkeypatch.setattr(submitit, "AutoExecutor", Executor)
-    assert [job for job, _ in launcher(**changes).submit([["seed=0"], ["seed=1"]], tmp_path, "sweep-1")] == [
-        "7_0",
-        "7_1",
-    ]
+    jobs = launcher(**changes).submit([["seed=0"], ["seed=1"]], tmp_path, "sweep-1")
+    log = tmp_path / ("out" if changes.get("stderr_to_stdout") else "err")
+    assert jobs == [("7_0", log), ("7_1", log)]
     return given
 
 
@@ -48,6 +48,15 @@ def test_jobs_are_requeued_whatever_the_site_does_and_end_with_a_lost_process(
     given = asked(monkeypatch, tmp_path, additional_parameters={"no-requeue": True}, cpus_per_task=None)
     assert given["slurm_additional_parameters"] == {"no-requeue": True}
     assert given["slurm_srun_args"] == ["--kill-on-bad-exit=1"]
+
+
+def test_the_log_is_where_errors_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert asked(monkeypatch, tmp_path, stderr_to_stdout=True)["stderr_to_stdout"]
+
+
+def test_a_job_that_would_be_stopped_at_once_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"signal_delay_s=120: a job has 60 s \(timeout_min=1\); allowed: fewer"):
+        asked(monkeypatch, tmp_path, timeout_min=1, signal_delay_s=120)
 
 
 @pytest.mark.parametrize("tasks", [1, 2])
