@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from alexnet_sweep.errors import FolderError
-from alexnet_sweep.store import DONE, RunFolder, study_folder
+from alexnet_sweep.store import DONE, RunFolder
+from alexnet_sweep.study_folder import study_folder
 
 COLUMNS = (
     *("state", "split", "view", "images", "top1_errors", "top5_errors", "top1_error", "top5_error"),

@@ -20,7 +20,8 @@ from alexnet_sweep.errors import FolderError
 from alexnet_sweep.identity import sources_hash
 from alexnet_sweep.plugins import RECORDED, nested_targets
 from alexnet_sweep.progress import planned_runs
-from alexnet_sweep.store import DEAD_AFTER_SECONDS, RUNNING, RunFolder, StudyFolder, study_folder
+from alexnet_sweep.store import DEAD_AFTER_SECONDS, RUNNING, RunFolder
+from alexnet_sweep.study_folder import StudyFolder, study_folder
 from alexnet_sweep.wording import counted
 
 YOUNG_SECONDS = 3600.0  # a store younger than this may be packed for runs that are still to start

@@ -45,3 +45,8 @@ def nearest(found: str, allowed: Iterable[str]) -> str:
     """` Did you mean 'x'?` for the closest allowed word, or nothing if none is close."""
     close = difflib.get_close_matches(found, list(allowed), n=1, cutoff=0.6)
     return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's kind and message on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]

@@ -8,6 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+import filelock
+
+from alexnet_sweep.errors import FolderError
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
@@ -33,6 +37,43 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object; None where there is no such file.
+
+    Raises:
+        FolderError: where it cannot be read, or holds something else.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise FolderError(f"{path}: cannot be read ({error.strerror})") from error
+    try:
+        value = json.loads(content)
+    except ValueError as error:
+        raise FolderError(f"{path}: not valid JSON ({error}); move its folder away to start it again") from error
+    if not isinstance(value, dict):
+        raise FolderError(f"{path}: not a JSON object; move its folder away to start it again")
+    return value
+
+
+@contextmanager
+def held(lock: Path, seconds: float, kind: type[FolderError] = FolderError) -> Iterator[None]:
+    """Hold a lock that is never held for long, and gone with the process that has it."""
+    taken = filelock.FileLock(lock)
+    try:
+        taken.acquire(timeout=seconds)
+    except filelock.Timeout as error:
+        raise kind(
+            f"{lock}: held by another process for {seconds:.0f} s; start again, or delete it if no other is there"
+        ) from error
+    try:
+        yield
+    finally:
+        taken.release()
 
 
 def _umask() -> int:

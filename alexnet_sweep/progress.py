@@ -15,19 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_sweep import machine
-from alexnet_sweep.errors import FolderError
+from alexnet_sweep.errors import FolderError, one_line
 from alexnet_sweep.queues import QueueError, Seen
-from alexnet_sweep.store import (
-    DONE,
-    FAILED,
-    INTERRUPTED,
-    RUNNING,
-    Job,
-    RunFolder,
-    StudyFolder,
-    one_line,
-    study_folder,
-)
+from alexnet_sweep.store import DONE, FAILED, INTERRUPTED, RUNNING, RunFolder
+from alexnet_sweep.study_folder import Job, StudyFolder, study_folder
 from alexnet_sweep.submitted import Submitted
 from alexnet_sweep.wording import counted, duration
 

@@ -10,7 +10,8 @@ from enum import StrEnum
 from typing import Protocol
 
 from alexnet_sweep.errors import FolderError, SweepError
-from alexnet_sweep.store import FAILED, Job, RunFolder
+from alexnet_sweep.store import FAILED, RunFolder
+from alexnet_sweep.study_folder import Job
 
 LOG_TAIL_BYTES = 65536  # how a job was killed stands at the end
 QUEUES = {"slurm": "alexnet_sweep.slurm"}

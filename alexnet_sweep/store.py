@@ -1,8 +1,7 @@
-"""Names and writes every file of a run folder and of a study folder; reads results back.
+"""Names and writes every file of a run folder; reads results back.
 
     runs/<run_id>/         one run, whichever study asked first     (RunFolder)
-    runs/_studies/<name>/  plan.json: which runs a study needs; jobs.json: which jobs
-                           of a cluster's queue carry them out       (StudyFolder)
+    runs/_studies/<name>/  what a study needs                       (alexnet_sweep.study_folder)
     runs/_trained/<id>     who has trained what evaluations share    (trained_as, note_trained)
     runs/_data/            packed data sets                          (alexnet_sweep.data.pack)
 
@@ -11,24 +10,21 @@
 
 import csv
 import io
-import json
 import os
 import time
-import uuid
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import filelock
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
 from alexnet_sweep import machine
-from alexnet_sweep.errors import FolderError
-from alexnet_sweep.files import whole_file, write_json, write_text
+from alexnet_sweep.errors import FolderError, one_line
+from alexnet_sweep.files import held, read_json, whole_file, write_json, write_text
 
 FORMAT = 1
 DEAD_AFTER_SECONDS = 120.0  # a heartbeat on another host that is older than this is a dead run's
@@ -118,7 +114,7 @@ class RunFolder:
         Raises:
             FolderError: where the file is there but cannot be trusted.
         """
-        result = _read_json(self.result)
+        result = read_json(self.result)
         if result is None:
             return None
         if result.get("format") != FORMAT or (result.get("run_id") != self.run_id and not of_any_run):
@@ -189,12 +185,12 @@ class RunFolder:
         write_text(self.metrics, source.metrics.read_text(encoding="utf-8"))
 
     def read_provenance(self) -> dict[str, Any]:
-        return _read_json(self.provenance) or {}
+        return read_json(self.provenance) or {}
 
     def read_status(self) -> dict[str, Any]:
         """The last status, or an empty one; a status that cannot be read counts as none."""
         try:
-            return _read_json(self.status) or {}
+            return read_json(self.status) or {}
         except FolderError:
             return {}
 
@@ -212,7 +208,7 @@ class RunFolder:
             InUse: where another process keeps the run to itself.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with _held(self.path / ".lock", 30, InUse):
+        with held(self.path / ".lock", 30, InUse):
             status = self.read_status()
             own = status.get("job") == job and status.get("state") in (RUNNING, INTERRUPTED)
             if not status or own or self.left_by(earlier):
@@ -251,7 +247,7 @@ class RunFolder:
             raise FolderError(
                 f"{self.path}: cannot be created ({error.strerror}); set paths.runs to a folder that can be written"
             ) from error
-        with _held(self.path / ".lock", 30, InUse):  # only while claiming
+        with held(self.path / ".lock", 30, InUse):  # only while claiming
             owner = self.alive_elsewhere()
             if owner is not None:
                 raise InUse(f"{self.path}: in use by {owner}; wait for it, or stop it first")
@@ -272,27 +268,6 @@ class RunFolder:
             claim.end(FAILED, reason=one_line(error))
             raise
         claim.end(DONE)
-
-
-@contextmanager
-def _held(lock: Path, seconds: float, kind: type[FolderError] = FolderError) -> Iterator[None]:
-    """Hold a lock that is never held for long, and gone with the process that has it."""
-    taken = filelock.FileLock(lock)
-    try:
-        taken.acquire(timeout=seconds)
-    except filelock.Timeout as error:
-        raise kind(
-            f"{lock}: held by another process for {seconds:.0f} s; start again, or delete it if no other is there"
-        ) from error
-    try:
-        yield
-    finally:
-        taken.release()
-
-
-def one_line(error: BaseException) -> str:
-    """An exception's kind and message on one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
 
 
 class Claim:
@@ -339,115 +314,6 @@ class Claim:
         )
 
 
-@dataclass(frozen=True)
-class Job:
-    """A job of a cluster's queue that was submitted for a run."""
-
-    job: str
-    run_id: str
-    log: Path
-    name: str = ""  # that its queue knows it by: numbers are used again, and by every cluster
-
-
-@dataclass(frozen=True)
-class StudyFolder:
-    """The plan of a study, from which a report can tell which runs are missing."""
-
-    path: Path
-
-    @property
-    def name(self) -> str:
-        return self.path.name
-
-    @property
-    def plan(self) -> Path:
-        return self.path / "plan.json"
-
-    @property
-    def jobs(self) -> Path:
-        return self.path / "jobs.json"
-
-    @property
-    def job_logs(self) -> Path:
-        return self.path / "jobs"
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Held while jobs are submitted or cancelled, so that two starts do not both submit them.
-
-        Raises:
-            FolderError: where another process does not let go of it.
-        """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with _held(self.path / ".jobs.lock", 300):
-            yield
-
-    def note_cancelled(self) -> None:
-        """Let starts that wait know that the study is cancelled."""
-        write_text(self.path / "cancelled", uuid.uuid4().hex)
-
-    def last_cancelled(self) -> str | None:
-        """Another word after each time that it was cancelled."""
-        try:
-            return (self.path / "cancelled").read_text(encoding="utf-8")
-        except OSError:
-            return None
-
-    def write_jobs(self, queue: str, jobs: Sequence[Job], submitting: str | None = None) -> None:
-        """What this study has submitted to a queue, in that order, and under which name it is about to submit."""
-        listed = [
-            {"job": job.job, "run_id": job.run_id, "name": job.name, "log": os.path.relpath(job.log, self.path)}
-            for job in jobs
-        ]
-        write_json(self.jobs, {"format": FORMAT, "queue": queue, "submitting": submitting, "jobs": listed})
-
-    def read_jobs(self) -> tuple[str, list[Job], str | None] | None:
-        """The queue's name, the jobs, and the name of a submission that nobody has seen through; None without any.
-
-        Raises:
-            FolderError: where the file cannot be trusted.
-        """
-        found = _read_json(self.jobs)
-        if found is None:
-            return None
-        try:
-            if found["format"] != FORMAT:
-                raise ValueError(f"format {found['format']}, not {FORMAT}")
-            jobs = [
-                Job(
-                    str(job["job"]),
-                    str(job["run_id"]),
-                    Path(os.path.normpath(self.path / job["log"])),
-                    str(job.get("name", "")),
-                )
-                for job in found["jobs"]
-            ]
-            submitting = found.get("submitting")
-            return str(found["queue"]), jobs, None if submitting is None else str(submitting)
-        except (KeyError, TypeError, ValueError) as error:
-            raise FolderError(
-                f"{self.jobs}: cannot be read ({one_line(error)}); cancel the study's jobs by hand and delete the file"
-            ) from error
-
-    def write_plan(self, plan: dict[str, Any]) -> None:
-        write_json(self.plan, {"format": FORMAT, **plan})
-
-    def read_plan(self) -> dict[str, Any]:
-        """The plan.
-
-        Raises:
-            FolderError: where there is none, naming the studies there are.
-        """
-        plan = _read_json(self.plan)
-        if plan is None:
-            around = self.path.parent
-            known = sorted(item.name for item in around.iterdir()) if around.is_dir() else []
-            raise FolderError(f"{self.path}: no study of that name; have: {', '.join(known) or 'none yet'}")
-        if plan.get("format") != FORMAT:
-            raise FolderError(f"{self.plan}: format {plan.get('format')}; this version reads {FORMAT}")
-        return plan
-
-
 def newest_runs(runs: Path, most: int = 300) -> list[RunFolder]:
     """Run folders, the last changed first."""
     try:
@@ -492,27 +358,7 @@ def run_to_start_from(runs: Path, name: str) -> RunFolder:
     return folder
 
 
-def study_folder(runs: Path, name: str) -> StudyFolder:
-    return StudyFolder(runs / "_studies" / name)
-
-
 def _number(status: dict[str, Any], key: str) -> float:
     """A number of a status file; 0 where it has none that makes sense."""
     value = status.get(key)
     return float(value) if isinstance(value, int | float) and 0 <= value < 1e12 else 0.0
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise FolderError(f"{path}: cannot be read ({error.strerror})") from error
-    try:
-        value = json.loads(content)
-    except ValueError as error:
-        raise FolderError(f"{path}: not valid JSON ({error}); move its folder away to start it again") from error
-    if not isinstance(value, dict):
-        raise FolderError(f"{path}: not a JSON object; move its folder away to start it again")
-    return value

@@ -15,8 +15,9 @@ from loguru import logger
 
 from alexnet_sweep.queues import QueueError, Seen, cut_off, queue_named
 from alexnet_sweep.stopping import not_interrupted
-from alexnet_sweep.store import DONE, FAILED, INTERRUPTED, InUse, Job, RunFolder, StudyFolder
+from alexnet_sweep.store import DONE, FAILED, INTERRUPTED, InUse, RunFolder
 from alexnet_sweep.study import PlannedRun
+from alexnet_sweep.study_folder import Job, StudyFolder
 from alexnet_sweep.wording import counted
 
 # Submits override lists as jobs that log into a folder, under a name; returns the job and the log of each, in order.

@@ -16,9 +16,10 @@ from alexnet_sweep.errors import ConfigError, Interrupted, RunsFailed
 from alexnet_sweep.identity import source_hash, training_id
 from alexnet_sweep.ledger import TO_TRAIN, Action, Decision, decide_all, summary
 from alexnet_sweep.planning import Asked, Planner, chosen_levels
-from alexnet_sweep.store import FAILED, RunFolder, study_folder
+from alexnet_sweep.store import FAILED, RunFolder
 from alexnet_sweep.study import Compose, PlannedRun, Study
 from alexnet_sweep.study_file import BASELINE
+from alexnet_sweep.study_folder import study_folder
 from alexnet_sweep.submitted import LONGEST_POLL_SECONDS, Cluster, Submitted, patiently
 from alexnet_sweep.terminal import show
 from alexnet_sweep.wording import counted

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from alexnet_sweep.store import RunFolder, study_folder
+from alexnet_sweep.store import RunFolder
+from alexnet_sweep.study_folder import study_folder
 
 CLASSES = 10
 FINGERPRINT = "benchmark"

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from alexnet_sweep.store import RunFolder, study_folder
+from alexnet_sweep.store import RunFolder
+from alexnet_sweep.study_folder import study_folder
 
 Levels = Mapping[str, str]
 LRN: dict[str, Levels] = {"base": {"model/lrn": "on"}, "off": {"model/lrn": "off"}}

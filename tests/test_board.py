@@ -22,7 +22,7 @@ from tensorboard.plugins.hparams.backend_context import Context
 from alexnet_sweep.findings import find
 from alexnet_sweep.report import board
 from alexnet_sweep.report.board import FILE, FOLDER, write_board
-from alexnet_sweep.store import study_folder
+from alexnet_sweep.study_folder import study_folder
 from test_compare import LRN, POOL, make_study
 
 STATES = ("STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING", "STATUS_UNKNOWN")

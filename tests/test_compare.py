@@ -13,7 +13,8 @@ from alexnet_sweep import comparison
 from alexnet_sweep.compare import main
 from alexnet_sweep.comparison import Comparison, compare
 from alexnet_sweep.findings import find
-from alexnet_sweep.store import RunFolder, study_folder
+from alexnet_sweep.store import RunFolder
+from alexnet_sweep.study_folder import study_folder
 
 LRN, POOL = "model/lrn", "model/pool"
 ARMS: Mapping[str, Mapping[str, str]] = {

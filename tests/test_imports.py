@@ -53,6 +53,7 @@ LAYERS = [
     {"data.cifar_python", "data.embedded", "data.hugging_face", "data.idx", "data.packed", "data.synsets"},
     {
         "store",
+        "study_folder",
         "study",
         "backend",
         "distributed",
@@ -105,6 +106,7 @@ TORCH_FREE = [
     "study",
     "ledger",
     "store",
+    "study_folder",
     "config",
     "errors",
     "aggregate",

@@ -16,7 +16,8 @@ from alexnet_sweep.errors import FolderError
 from alexnet_sweep.report.document import Document, Heading, Paragraph, Table
 from alexnet_sweep.report.markdown import aligned, to_markdown
 from alexnet_sweep.report.write import write_report
-from alexnet_sweep.store import RunFolder, study_folder
+from alexnet_sweep.store import RunFolder
+from alexnet_sweep.study_folder import study_folder
 from alexnet_sweep.wording import printable
 from hand_made import LRN, RANKS, make_run, make_study, ranked, ranked_study, wrong
 from test_sweep import contents_of

@@ -21,7 +21,8 @@ from alexnet_sweep import machine, progress, status, submitted
 from alexnet_sweep.progress import Reader, Row
 from alexnet_sweep.queues import JobState, QueueError, Seen
 from alexnet_sweep.status import cut, cut_inside, fitting, main, screen, table, wide
-from alexnet_sweep.store import DEAD_AFTER_SECONDS, Job, RunFolder, study_folder
+from alexnet_sweep.store import DEAD_AFTER_SECONDS, RunFolder
+from alexnet_sweep.study_folder import Job, study_folder
 from alexnet_sweep.wording import duration, printable
 
 NOW = 1_000_000.0

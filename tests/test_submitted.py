@@ -13,8 +13,9 @@ import pytest
 from alexnet_sweep import machine, store, submitted, sweep
 from alexnet_sweep.errors import FolderError
 from alexnet_sweep.queues import JobState, QueueError, Seen
-from alexnet_sweep.store import Job, RunFolder, StudyFolder, study_folder
+from alexnet_sweep.store import RunFolder
 from alexnet_sweep.study import PlannedRun
+from alexnet_sweep.study_folder import Job, StudyFolder, study_folder
 from alexnet_sweep.submitted import Cluster, Submitted, patiently
 from alexnet_sweep.sweep import conduct
 from conftest import Main

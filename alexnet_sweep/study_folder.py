@@ -1,0 +1,132 @@
+"""Names, writes and reads the files of a study's folder, runs/_studies/<name>/. Imports no torch.
+
+plan.json       which runs the study needs, so that a report can tell which are missing
+jobs.json       which jobs of a cluster's queue carry them out, whose logs lie in jobs/
+cancelled       a new word each time the study is cancelled
+"""
+
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alexnet_sweep.errors import FolderError, one_line
+from alexnet_sweep.files import held, read_json, write_json, write_text
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job of a cluster's queue that was submitted for a run."""
+
+    job: str
+    run_id: str
+    log: Path
+    name: str = ""  # that its queue knows it by: numbers are used again, and by every cluster
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """The plan of a study, from which a report can tell which runs are missing."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def plan(self) -> Path:
+        return self.path / "plan.json"
+
+    @property
+    def jobs(self) -> Path:
+        return self.path / "jobs.json"
+
+    @property
+    def job_logs(self) -> Path:
+        return self.path / "jobs"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Held while jobs are submitted or cancelled, so that two starts do not both submit them.
+
+        Raises:
+            FolderError: where another process does not let go of it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with held(self.path / ".jobs.lock", 300):
+            yield
+
+    def note_cancelled(self) -> None:
+        """Let starts that wait know that the study is cancelled."""
+        write_text(self.path / "cancelled", uuid.uuid4().hex)
+
+    def last_cancelled(self) -> str | None:
+        """Another word after each time that it was cancelled."""
+        try:
+            return (self.path / "cancelled").read_text(encoding="utf-8")
+        except OSError:
+            return None
+
+    def write_jobs(self, queue: str, jobs: Sequence[Job], submitting: str | None = None) -> None:
+        """What this study has submitted to a queue, in that order, and under which name it is about to submit."""
+        listed = [
+            {"job": job.job, "run_id": job.run_id, "name": job.name, "log": os.path.relpath(job.log, self.path)}
+            for job in jobs
+        ]
+        write_json(self.jobs, {"format": FORMAT, "queue": queue, "submitting": submitting, "jobs": listed})
+
+    def read_jobs(self) -> tuple[str, list[Job], str | None] | None:
+        """The queue's name, the jobs, and the name of a submission that nobody has seen through; None without any.
+
+        Raises:
+            FolderError: where the file cannot be trusted.
+        """
+        found = read_json(self.jobs)
+        if found is None:
+            return None
+        try:
+            if found["format"] != FORMAT:
+                raise ValueError(f"format {found['format']}, not {FORMAT}")
+            jobs = [
+                Job(
+                    str(job["job"]),
+                    str(job["run_id"]),
+                    Path(os.path.normpath(self.path / job["log"])),
+                    str(job.get("name", "")),
+                )
+                for job in found["jobs"]
+            ]
+            submitting = found.get("submitting")
+            return str(found["queue"]), jobs, None if submitting is None else str(submitting)
+        except (KeyError, TypeError, ValueError) as error:
+            raise FolderError(
+                f"{self.jobs}: cannot be read ({one_line(error)}); cancel the study's jobs by hand and delete the file"
+            ) from error
+
+    def write_plan(self, plan: dict[str, Any]) -> None:
+        write_json(self.plan, {"format": FORMAT, **plan})
+
+    def read_plan(self) -> dict[str, Any]:
+        """The plan.
+
+        Raises:
+            FolderError: where there is none, naming the studies there are.
+        """
+        plan = read_json(self.plan)
+        if plan is None:
+            around = self.path.parent
+            known = sorted(item.name for item in around.iterdir()) if around.is_dir() else []
+            raise FolderError(f"{self.path}: no study of that name; have: {', '.join(known) or 'none yet'}")
+        if plan.get("format") != FORMAT:
+            raise FolderError(f"{self.plan}: format {plan.get('format')}; this version reads {FORMAT}")
+        return plan
+
+
+def study_folder(runs: Path, name: str) -> StudyFolder:
+    return StudyFolder(runs / "_studies" / name)
