@@ -78,6 +78,7 @@ TRAINING_SOURCES = (
     "outcome.py",
     "plugins.py",
     "predict.py",
+    "record.py",
     "schedule.py",
     "speed.py",
     "streams.py",

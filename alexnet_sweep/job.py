@@ -17,7 +17,6 @@ from safetensors.torch import save as to_safetensors
 
 from alexnet_sweep import checkpoint, provenance
 from alexnet_sweep.assemble import Assembly, assemble, effective_device
-from alexnet_sweep.augment import views_of
 from alexnet_sweep.backend import backend
 from alexnet_sweep.config import Config
 from alexnet_sweep.distributed import STOPPED, WITHOUT_A_WORD, Team, team_started_here
@@ -25,10 +24,9 @@ from alexnet_sweep.errors import FolderError, Interrupted
 from alexnet_sweep.files import whole_file
 from alexnet_sweep.identity import names_digest, plain, source_hash, training_source_hash
 from alexnet_sweep.launching import own_gpu
-from alexnet_sweep.model.measure import measured
-from alexnet_sweep.model.plan import plan_layers
 from alexnet_sweep.narrate import Narrator, logging_to
 from alexnet_sweep.outcome import centre_errors, final_outcome
+from alexnet_sweep.record import Trained, device_name, effective_settings, result_of
 from alexnet_sweep.speed import is_stuck
 from alexnet_sweep.stopping import Stop, stop_on_signal
 from alexnet_sweep.store import Claim, RunFolder, note_trained, run_to_start_from, trained_as
@@ -52,17 +50,6 @@ class History:
     rows: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
     settings: list[dict[str, Any]] = field(default_factory=list)  # different ones, in order
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What the record of a run says of its training."""
-
-    last_epoch: dict[str, Any]  # its row of metrics
-    steps_to_threshold: int | None
-    settings: list[dict[str, Any]]  # effective ones, the last of them last
-    earlier_seconds: float  # of earlier attempts
-    images_per_second: float | None
 
 
 def run(
@@ -228,7 +215,7 @@ def _run(
             "peak_memory_bytes": provenance.peak_memory_bytes(),
         }
     )
-    result = _result(config, job, parameters, trained, errors)
+    result = result_of(config, job, parameters, trained, errors)
     folder.write_result(result)
     if training_id is not None and config.checkpoint.keep != "none":
         note_trained(folder, training_id, training_source_hash(config))
@@ -249,7 +236,7 @@ def _tell_others(job: Assembly, *, trains: bool) -> None:
 
 def _trained(config: Config, folder: RunFolder, claim: Claim, job: Assembly, history: History, stop: Stop) -> Trained:
     """Train to the end from where `history` and the trainer stand."""
-    settings = _effective(job)
+    settings = effective_settings(job)
     if settings not in history.settings:
         history.settings.append(settings)
     before = history.seconds
@@ -363,67 +350,7 @@ def _epoch_row(config: Config, job: Assembly, beat: Callable[[], None]) -> dict[
     }
 
 
-def _result(
-    config: Config,
-    job: Assembly,
-    parameters: int,
-    trained: Trained,
-    errors: dict[str, dict[str, dict[str, Any]]],
-) -> dict[str, Any]:
-    meta, data, last = job.packed.meta, config.data, config.trainer.epochs - 1
-    return {
-        "seed": config.seed,
-        "data": {
-            "name": meta.name,
-            "fingerprint": meta.fingerprint,
-            "classes": job.classes,
-            "class_names": names_digest(meta.class_names),
-            "train_images": len(job.trainer.batches.rows_of(last)),
-            "heldout_images": len(job.heldout_in(last)),
-            "test_images": len(job.parts.test),
-            "skipped_images": meta.skipped_images,
-        },
-        "epochs": config.trainer.epochs,
-        "steps": job.trainer.batches.steps_before(config.trainer.epochs),
-        "parameters": parameters,
-        "multiply_accumulates": _multiply_accumulates(config, job),
-        "views": views_of(meta.stored_px, data.crop_px, config.eval.mirrored_views).count,
-        "last_epoch": trained.last_epoch,
-        "steps_to_threshold": trained.steps_to_threshold,
-        "errors": errors,
-        "effective": trained.settings[-1],
-        "earlier_effective": trained.settings[:-1],
-        "source_hash": source_hash(config),
-    }
-
-
-def _multiply_accumulates(config: Config, job: Assembly) -> int:
-    crop_px = config.data.crop_px
-    if config.model.net.custom is not None:
-        return sum(module.multiply_accumulates for module in measured(job.trainer.net, crop_px))
-    return sum(layer.multiply_accumulates for layer in plan_layers(config.model, crop_px, job.classes))
-
-
-def _effective(job: Assembly) -> dict[str, Any]:
-    """Settings that `auto` and the machine decide, and that can move results."""
-    return {
-        "device": job.device.type,
-        "precision": job.trainer.precision,
-        "cpu_threads": torch.get_num_threads(),
-        "memory_format": job.memory_format,
-        "compiled": job.compiled,
-        "tf32": job.device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32,
-        "versions": provenance.versions(),
-    }
-
-
 def _write_weights(folder: RunFolder, job: Assembly) -> None:
     weights = {name: value.cpu().contiguous().clone() for name, value in job.trainer.evaluated.state_dict().items()}
     with whole_file(folder.weights) as stream:
         stream.write(to_safetensors(weights))
-
-
-def device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return device.type

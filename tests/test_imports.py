@@ -84,7 +84,7 @@ LAYERS = [
     {"answers", "cleaner", "comparable", "data.batches", "estimate", "precheck", "model.build"},
     {"effects", "report", "report.figures", "report.flips", "report.numbers", "train", "predict", "planning"},
     {"checkpoint", "assemble", "interactions", "verdicts", "narrate", "report.html"},
-    {"findings", "outcome", "probe"},
+    {"findings", "outcome", "probe", "record"},
     {"bench.timing", "bench.subjects"},
     {"bench.rows", "bench.table"},
     {"comparison", "forecast", "job", "report.board", "report.drawings", "report.beside_paper", "report.differences"},
