@@ -28,7 +28,6 @@ from alexnet_sweep.errors import ConfigError
 _stores: Any = dist  # that they are in there, type checkers do not know
 READY = "ready"  # and its number: a process that is about to join
 STOPPED = ": Interrupted: "  # in the word of a process that was asked to stop
-WITHOUT_A_WORD = "a process of the run was lost without a word"
 FAILED = "failed"  # where a process leaves word of its error
 POLL_SECONDS = 0.1
 JOIN = timedelta(minutes=10)  # for processes that others start: on a busy file system PyTorch alone may take minutes
@@ -148,7 +147,7 @@ class Team:
         assert self.store is not None
         if self.store.check([FAILED]):
             return ProcessLost(self.store.get(FAILED).decode())
-        return ProcessLost(f"{WITHOUT_A_WORD} ({' '.join(str(error).split())[:200]})")
+        return ProcessLost(f"a process of the run was lost without a word ({' '.join(str(error).split())[:200]})")
 
 
 @contextmanager

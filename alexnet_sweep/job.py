@@ -19,7 +19,7 @@ from alexnet_sweep import checkpoint, provenance
 from alexnet_sweep.assemble import Assembly, assemble, effective_device
 from alexnet_sweep.backend import backend
 from alexnet_sweep.config import Config
-from alexnet_sweep.distributed import STOPPED, WITHOUT_A_WORD, Team, team_started_here
+from alexnet_sweep.distributed import STOPPED, Team, team_started_here
 from alexnet_sweep.errors import FolderError, Interrupted
 from alexnet_sweep.files import whole_file
 from alexnet_sweep.identity import names_digest, plain, source_hash, training_source_hash
@@ -95,9 +95,7 @@ def run(
                     cause = members.cause(error)
                     if cause is error:
                         raise
-                    word = str(cause).split("\n", 1)[0]
-                    if stop() and (word.startswith(WITHOUT_A_WORD) or STOPPED in word):
-                        # The other process has stopped before it could answer.
+                    if stop() and STOPPED in str(cause).split("\n", 1)[0]:  # the other one has stopped sooner
                         raise Interrupted(f"run {run_id} stopped; the same command goes on with it") from error
                     raise cause from error
         except Interrupted:
