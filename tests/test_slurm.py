@@ -157,7 +157,7 @@ def test_a_study_through_slurm_gives_the_bytes_of_the_local_one(left_and_found: 
 HARD = """
 question: What does a lost job take with it?
 design: one_factor_at_a_time
-baseline: {experiment: digits, model.width: 0.05, trainer.epochs: 20}
+baseline: {experiment: digits, model.width: 0.05, trainer.epochs: 120}
 factors:
   optim.learning_rate: [0.01, 1e30]  # raises
   model.width: [0.05, 2.0]           # needs more memory than its job has
@@ -248,7 +248,7 @@ def test_a_run_that_meets_its_limit_goes_on_to_the_same_bytes(cut_off: CutOff, c
     run = cut_off.run(LATE)
     assert run.read_status()["attempts"] == 2 and "resumed at epoch" in run.log.read_text()
     assert len([job for job in jobs_of(cut_off.folder) if job["run_id"] == run.run_id]) == 1
-    arguments = ("experiment=digits", "model.width=0.05", "trainer.epochs=20", "aug/crop=off")
+    arguments = ("experiment=digits", "model.width=0.05", "trainer.epochs=120", "aug/crop=off")
     assert ran(cluster / "late", *arguments).code == 0
     assert files(cut_off.folder, run.run_id) == files(cluster / "late")
 
@@ -262,7 +262,7 @@ def test_the_next_start_goes_on_with_what_was_cut_off_and_need_not_wait(cut_off:
 def test_a_run_cancelled_and_later_preempted_ends_with_the_same_bytes(cut_off: CutOff, cluster: Path) -> None:
     run = cut_off.run(CANCELLED)
     assert run.read_status()["attempts"] == 3 and run.log.read_text().count("resumed at epoch") == 2
-    arguments = ("experiment=digits", "model.width=0.05", "trainer.epochs=20", "model/lrn=off")
+    arguments = ("experiment=digits", "model.width=0.05", "trainer.epochs=120", "model/lrn=off")
     assert ran(cluster / "cancelled", *arguments).code == 0
     assert files(cut_off.folder, run.run_id) == files(cluster / "cancelled")
 
@@ -338,7 +338,7 @@ def test_the_queue_has_nothing_of_a_study_that_was_never_submitted(cluster: Path
 
 def test_sixty_short_jobs_run_four_at_a_time_and_all_of_them(cluster: Path) -> None:
     folder, most = cluster / "many", 0
-    few = ("hydra.launcher.array_parallelism=4", "model.width=0.05", "trainer.epochs=1")
+    few = ("hydra.launcher.array_parallelism=4", "hydra.launcher.mem_gb=1", "model.width=0.05", "trainer.epochs=1")
     process = started(folder, "-m", "seed=range(0,60)", *SLURM, *few)
     while process.poll() is None:
         most = max(most, len(ask("squeue", "-h", "-r", "-t", "RUNNING", "-o", "%i").split()))
