@@ -50,6 +50,7 @@ LAYERS = [
         "data.splits",
         "data.synthetic",
     },
+    {"data.class_folders"},
     {"data.cifar_python", "data.embedded", "data.hugging_face", "data.idx", "data.packed", "data.synsets"},
     {
         "store",

@@ -148,6 +148,38 @@ def test_a_test_fraction_reads_the_images_its_ids_name(photos, opened):
         assert np.array_equal(np.asarray(image), np.asarray(Image.open(photos / "train" / image_id)))
 
 
+def tree(root, *files):
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        plain_image().save(root / file)
+    return root
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("test_1", "2"), ("train", "val-3"), ("evaluation", "x_valid")])
+def test_names_of_images_decide_nothing(tmp_path, opened, names):
+    files = [f"{label}/{name}{number}.png" for label in ("cat", "dog") for name in names for number in range(4)]
+    found = opened(folder(tree(tmp_path / "pets", *files), test_fraction=0.25))
+    assert sorted([*found.train.ids, *found.test.ids]) == sorted(files)
+
+
+def test_names_of_images_in_split_folders_decide_nothing(tmp_path, opened):
+    files = [f"{split}/{label}/{split}.png" for split in ("train", "val", "test") for label in ("cat", "dog")]
+    pets = tree(tmp_path / "pets", *files, "train/cat/val_1.png", "val/dog/train_1.png")
+    found = opened(folder(pets))
+    assert found.train.ids == ["train/cat/train.png", "train/cat/val_1.png", "train/dog/train.png"]
+    assert found.test.ids == ["val/cat/val.png", "val/dog/train_1.png", "val/dog/val.png"]
+    assert opened(folder(pets, test_split="test")).test.ids == ["test/cat/test.png", "test/dog/test.png"]
+
+
+def test_a_class_may_be_called_like_a_split(tmp_path, opened):
+    found = opened(
+        folder(
+            tree(tmp_path / "traffic", *(f"{c}/{n}.png" for c in ("bus", "train") for n in "123")), test_fraction=0.3
+        )
+    )
+    assert found.class_names == ["bus", "train"] and len(found.train.ids) + len(found.test.ids) == 6
+
+
 # --- Parquet and Arrow ---
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet_sweep.config import DataConfig
+from alexnet_sweep.data.class_folders import by_split
+from alexnet_sweep.data.content import files_below
 from alexnet_sweep.data.source import Encoded, Source, Split
 from alexnet_sweep.data.split_names import train_and_test
 from alexnet_sweep.data.splits import hold_out
@@ -77,7 +79,14 @@ def _load(data: DataConfig, scratch: Path) -> dict[str, Any]:
                 loaded = datasets.load_from_disk(data.path)
             else:
                 _check_names(data)
-                loaded = datasets.load_dataset(data.path, cache_dir=str(scratch / "datasets"))
+                cache = str(scratch / "datasets")
+                images = by_split(files_below(data.path), data.train_split, data.test_split)
+                if images is None:
+                    loaded = datasets.load_dataset(data.path, cache_dir=cache)
+                else:
+                    root = str(Path(data.path).resolve())
+                    files = {split: [f"{root}/{file}" for file in found] for split, found in images.items()}
+                    loaded = datasets.load_dataset("imagefolder", data_files=files, cache_dir=cache)
     except DataError:
         raise
     except Exception as error:  # the library's failures have no common base
