@@ -52,6 +52,7 @@ TRAINING_SOURCES = (
     "data/opening.py",
     "data/pack.py",
     "data/packed.py",
+    "data/parquet.py",
     "data/source.py",
     "data/split_names.py",
     "data/splits.py",

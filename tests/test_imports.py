@@ -37,7 +37,7 @@ LAYERS = [
         "report.latex",
         "report.markdown",
     },
-    {"checks", "plugins", "study_file", "data.images", "data.split_names"},
+    {"checks", "plugins", "study_file", "data.images", "data.parquet", "data.split_names"},
     {
         "identity",
         "metrics",

@@ -373,13 +373,28 @@ def test_large_files_are_read_a_few_at_once_and_small_ones_many(photos, monkeypa
         return [Encoded(content)] * (stop - start)
 
     many = Split(np.zeros(100, np.int64), [str(row) for row in range(100)], read)
-    small = building._chunk(many, 0, 100, folder(photos), with_sums=True)
-    assert len(asked) <= 7
+    small = list(building._chunks(many, folder(photos), 0, with_sums=True))
+    assert len(asked) <= 8
     asked.clear()
     monkeypatch.setattr(building, "READ_BYTES", 3 * len(content))
-    large = building._chunk(many, 0, 100, folder(photos), with_sums=True)
+    large = list(building._chunks(many, folder(photos), 0, with_sums=True))
     assert max(map(len, asked)) == 3 and [row for rows in asked for row in rows] == list(range(100))
-    assert bytes(small.content) == bytes(large.content) and small.lengths == large.lengths
+    assert b"".join(bytes(chunk.content) for chunk in small) == b"".join(bytes(chunk.content) for chunk in large)
+
+
+def test_a_split_is_read_in_order_and_only_a_little_ahead(photos, monkeypatch):
+    asked = []
+
+    def read(start, stop):
+        asked.extend(range(start, stop))
+        return [Encoded((photos / "train" / "red" / "00.png").read_bytes())] * (stop - start)
+
+    monkeypatch.setattr(building, "CHUNK_IMAGES", 2)
+    monkeypatch.setattr(building, "cores_of_a_run", lambda: 3)
+    many = Split(np.zeros(100, np.int64), [str(row) for row in range(100)], read)
+    for number, _ in enumerate(building._chunks(many, folder(photos), 10, with_sums=True), 1):
+        assert len(asked) <= 2 * (number + 6)
+    assert asked == list(range(10, 100))
 
 
 # --- JPEGs ---

@@ -8,7 +8,7 @@ import shutil
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -34,6 +34,7 @@ from alexnet_sweep.wording import amount
 CHUNK_IMAGES = 256  # at most, decoded by one task
 CHUNK_BYTES = 4 << 20  # at most, of pixels: a few of them for each core are in memory at once
 READ_BYTES = 8 << 20  # about, of image files that a task holds at once
+READ_AHEAD_BYTES = 256 << 20  # and all tasks
 SAVE_SECONDS = 5.0  # between two records of how far it is: what a kill can cost
 
 # The record first: without it nothing that may be half gone is gone on from.
@@ -203,18 +204,19 @@ def _check_room(data: DataConfig, part: Path, images: int, there: int) -> None:
 
 
 def _chunks(split: Split, data: DataConfig, first: int, *, with_sums: bool) -> Iterator[Chunk]:
-    """From image `first` on, in order; decoded in parallel, a few ahead. Pillow decodes and scales outside the GIL."""
-    side, count = data.stored_px, len(split.labels)
-    step = max(1, min(CHUNK_IMAGES, CHUNK_BYTES // (3 * side**2)))
-    starts = iter(range(first, count, step))
+    """From image `first` on, in order: read here, decoded in parallel, a few ahead.
+
+    Pillow decodes and scales outside the GIL.
+    """
     workers = cores_of_a_run()
+    pieces = _pieces(split, first, max(1, min(CHUNK_IMAGES, CHUNK_BYTES // (3 * data.stored_px**2))), workers)
     tasks: deque[Future[Chunk]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="pack") as pool:
 
         def submit() -> None:
-            start = next(starts, None)
-            if start is not None:
-                tasks.append(pool.submit(_chunk, split, start, min(start + step, count), data, with_sums=with_sums))
+            piece = next(pieces, None)
+            if piece is not None:
+                tasks.append(pool.submit(_chunk, split, *piece, data, with_sums=with_sums))
 
         try:
             for _ in range(2 * workers):
@@ -227,11 +229,13 @@ def _chunks(split: Split, data: DataConfig, first: int, *, with_sums: bool) -> I
             pool.shutdown(cancel_futures=True)
 
 
-def _chunk(split: Split, start: int, stop: int, data: DataConfig, *, with_sums: bool) -> Chunk:
+def _chunk(
+    split: Split, start: int, images: Sequence[Image.Image | Encoded], data: DataConfig, *, with_sums: bool
+) -> Chunk:
     side, skipped = data.stored_px, []
-    squares = np.empty((stop - start, 3, side, side), np.uint8)
+    squares = np.empty((len(images), 3, side, side), np.uint8)
     kept = 0
-    for row, image in _few_at_once(split, start, stop):
+    for row, image in enumerate(images, start):
         try:
             upright = decode(image.content, split.ids[row], side) if isinstance(image, Encoded) else image
         except BadImage:
@@ -244,25 +248,24 @@ def _chunk(split: Split, start: int, stop: int, data: DataConfig, *, with_sums: 
     squares = squares[:kept]
     if data.store == "raw":
         sums = Sums.of(squares) if with_sums else None
-        return Chunk(stop - start, squares.reshape(-1).data, [3 * side**2] * kept, skipped, sums)
+        return Chunk(len(images), squares.reshape(-1).data, [3 * side**2] * kept, skipped, sums)
     coded = [jpeg_of(pixels) for pixels in squares]
     if with_sums:  # of what will be trained on
         for place, jpeg in enumerate(coded):
             squares[place] = pixels_of(jpeg)
     sums = Sums.of(squares) if with_sums else None
-    return Chunk(stop - start, b"".join(coded), [len(jpeg) for jpeg in coded], skipped, sums)
+    return Chunk(len(images), b"".join(coded), [len(jpeg) for jpeg in coded], skipped, sums)
 
 
-def _few_at_once(split: Split, start: int, stop: int) -> Iterator[tuple[int, Image.Image | Encoded]]:
-    """Images and their rows, read in parts: of files that are large and squares that are small not a chunk at once."""
-    count = 1
-    while start < stop:
-        end = min(start + count, stop)
-        images = split.read(start, end)
-        yield from enumerate(images, start)
+def _pieces(split: Split, start: int, most: int, workers: int) -> Iterator[tuple[int, Sequence[Image.Image | Encoded]]]:
+    """A few images and the row of the first: at most so many, and of large files fewer."""
+    count, room = 1, min(READ_BYTES, READ_AHEAD_BYTES // (2 * workers))
+    while start < len(split.labels):
+        images = split.read(start, min(start + count, len(split.labels)))
+        yield start, images
         size = sum(_size(image) for image in images)
-        count = max(1, min(2 * count, READ_BYTES * (end - start) // max(1, size)))
-        start = end
+        count = max(1, min(2 * count, most, room * len(images) // max(1, size)))
+        start += len(images)
 
 
 def _size(image: Image.Image | Encoded) -> int:

@@ -1,8 +1,13 @@
-"""Data sets through Hugging Face `datasets`: a hub name, or a folder of Parquet, Arrow or class folders."""
+"""Data sets through Hugging Face `datasets`: a hub name, or a folder of Parquet, Arrow or class folders.
+
+It says which files of a folder belong to which split; Parquet files are then read where they lie (`data.parquet`).
+"""
 
 import json
 import logging
 import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +17,13 @@ from numpy.typing import NDArray
 from alexnet_sweep.config import DataConfig
 from alexnet_sweep.data.class_folders import by_split
 from alexnet_sweep.data.content import files_below
+from alexnet_sweep.data.parquet import Rows
 from alexnet_sweep.data.source import Encoded, Source, Split
 from alexnet_sweep.data.split_names import train_and_test
 from alexnet_sweep.data.splits import hold_out
 from alexnet_sweep.errors import DataError, nearest
+
+Cells = Callable[[list[int]], Sequence[dict[str, Any] | None]]  # bytes and paths of some rows
 
 LIKELY_CLASSES = 1000  # numbered labels may reach this far in however few rows
 
@@ -82,7 +90,8 @@ def _load(data: DataConfig, scratch: Path) -> dict[str, Any]:
                 cache = str(scratch / "datasets")
                 images = by_split(files_below(data.path), data.train_split, data.test_split)
                 if images is None:
-                    loaded = datasets.load_dataset(data.path, cache_dir=cache)
+                    tables = _tables(datasets.load_dataset_builder(data.path, cache_dir=cache), data)
+                    loaded = datasets.load_dataset(data.path, cache_dir=cache) if tables is None else tables
                 else:
                     root = str(Path(data.path).resolve())
                     files = {split: [f"{root}/{file}" for file in found] for split, found in images.items()}
@@ -94,9 +103,27 @@ def _load(data: DataConfig, scratch: Path) -> dict[str, Any]:
         reason = " ".join(f"{error} {error.__cause__ or ''}".split())[:300]
         mend = "" if data.path else _mend(data, reason)
         raise DataError(f"{where}: cannot be loaded ({type(error).__name__}: {reason}){mend}") from error
-    if isinstance(loaded, datasets.DatasetDict):
+    if isinstance(loaded, dict):
         return {str(name): split for name, split in loaded.items()}
     return {data.train_split: loaded}
+
+
+def _tables(builder: Any, data: DataConfig) -> dict[str, Rows] | None:
+    """The splits of Parquet files that hold image files, by name; None where the library has to read the folder."""
+    if builder.name != "parquet" or not builder.config.data_files:
+        return None
+    told = builder.info.splits or {}
+    splits = {str(name): Rows(files, builder.info.features) for name, files in builder.config.data_files.items()}
+    for name, rows in splits.items():
+        wanted = told[name].num_examples if name in told else len(rows)
+        if len(rows) != wanted:
+            raise DataError(
+                f"data.path={data.path}: split {name} has {len(rows):,} rows, and the folder's README.md says "
+                f"{wanted:,}; fetch what is missing"
+            )
+    first, used = next(iter(splits.values())), (data.image_column, data.label_column)
+    alike = all(rows.are_alike(used) and rows.column_names == first.column_names for rows in splits.values())
+    return splits if alike and all(rows.holds_images(data.image_column) for rows in splits.values()) else None
 
 
 def _check_names(data: DataConfig) -> None:
@@ -196,16 +223,12 @@ def _labels(split: Any, data: DataConfig, where: str) -> tuple[list[str], NDArra
 
 
 def _split(split: Any, data: DataConfig, name: str, labels: NDArray[np.int64], rows: NDArray[np.int64] | None) -> Split:
-    import datasets
-
-    chosen = np.arange(len(labels)) if rows is None else rows
-    try:
-        undecoded = split.cast_column(data.image_column, datasets.Image(decode=False))
-    except Exception as error:  # pyarrow and datasets both raise of their own here
-        raise DataError(
-            f"data.image_column={data.image_column}: split {name} holds "
-            f"{split.features[data.image_column]} there; allowed: images"
-        ) from error
+    column, chosen = data.image_column, np.arange(len(labels)) if rows is None else rows
+    if isinstance(split, Rows):
+        paths: list[str | None] = split.paths(column)
+        cells: Cells = partial(split.cells, column)
+    else:
+        paths, cells = _undecoded(split, data, name)
     root = Path(data.path).resolve() if data.path else None
 
     def identify(row: int, path: str | None) -> str:
@@ -215,20 +238,28 @@ def _split(split: Any, data: DataConfig, name: str, labels: NDArray[np.int64], r
         return f"{name}/{row:07d}"
 
     def read(start: int, stop: int) -> list[Encoded]:
-        cells = (cell or {} for cell in undecoded[chosen[start:stop].tolist()][data.image_column])
-        return [Encoded(cell["bytes"] if cell.get("bytes") is not None else cell.get("path")) for cell in cells]
+        found = (cell or {} for cell in cells(chosen[start:stop].tolist()))
+        return [Encoded(cell["bytes"] if cell.get("bytes") is not None else cell.get("path")) for cell in found]
 
-    paths = _column(undecoded, data.image_column, "path")
-    kind = split.features[data.image_column]
-    if kind == datasets.Value("string") and not all(path is None or Path(path).is_file() for path in paths):
-        raise DataError(
-            f"data.image_column={data.image_column}: split {name} holds {kind} there, which name no files; "
-            "allowed: images"
-        )
     return Split(labels[chosen], [identify(int(row), paths[row]) for row in chosen], read)
 
 
-def _column(split: Any, column: str, field: str) -> list[Any]:
-    """One field of a column of structures, without reading the others."""
-    flat = split.with_format("arrow")[:].flatten()
-    return list(flat.column(f"{column}.{field}").to_pylist())
+def _undecoded(split: Any, data: DataConfig, name: str) -> tuple[list[str | None], Cells]:
+    """Where the images of a split of `datasets` lie, and their structures by row."""
+    import datasets
+
+    column = data.image_column
+    try:
+        undecoded = split.cast_column(column, datasets.Image(decode=False))
+    except Exception as error:  # pyarrow and datasets both raise of their own here
+        raise DataError(
+            f"data.image_column={column}: split {name} holds {split.features[column]} there; allowed: images"
+        ) from error
+    flat = undecoded.with_format("arrow")[:].flatten()  # one field of a column of structures, without the others
+    paths = list(flat.column(f"{column}.path").to_pylist())
+    kind = split.features[column]
+    if kind == datasets.Value("string") and not all(path is None or Path(path).is_file() for path in paths):
+        raise DataError(
+            f"data.image_column={column}: split {name} holds {kind} there, which name no files; allowed: images"
+        )
+    return paths, lambda rows: undecoded[rows][column]
