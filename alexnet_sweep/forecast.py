@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alexnet_sweep.config import Config
 from alexnet_sweep.errors import SweepError
@@ -17,6 +17,9 @@ from alexnet_sweep.store import RunFolder, newest_runs
 from alexnet_sweep.study import Compose, PlannedRun, Study
 from alexnet_sweep.terminal import show
 from alexnet_sweep.wording import amount, counted, duration
+
+if TYPE_CHECKING:  # it imports torch
+    from alexnet_sweep.probe import Compiling
 
 FEW_KEYS = 3  # differences worth naming
 
@@ -45,13 +48,26 @@ def forecast(asked: Asked, *, compose: Compose, as_json: bool, budget_seconds: f
     """
     planner = Planner(asked, compose)
     study = planner.tuning() or planner.study()
-    rows = _rows(study, planner, probe=probe)
+    rows, compiling = _rows(study, planner, probe=probe)
     fits = _fits(rows, budget_seconds)
     stores = _stores(rows, planner)
     if as_json:
-        show(json.dumps(_as_values(study, rows, fits) | {"data": [vars(store) for store in stores]}, indent=1))
+        more = {"data": [vars(store) for store in stores], "compiling": compiling and vars(compiling)}
+        show(json.dumps(_as_values(study, rows, fits) | more, indent=1))
     else:
-        show("\n".join([_table(study, rows, fits, budget_seconds), *map(_store_words, stores)]))
+        words = [*map(_store_words, stores), *_compiling_words(compiling)]
+        show("\n".join([_table(study, rows, fits, budget_seconds), *words]))
+
+
+def _compiling_words(found: "Compiling | None") -> list[str]:
+    """A line where compiling pays, as the probe has measured it."""
+    if found is None or found.gain_seconds <= 0:
+        return []
+    each = f"{1000 * found.compiled_step_seconds:,.0f} instead of {1000 * found.step_seconds:,.0f} ms a step"
+    return [
+        f"trainer.compile=true: {each}, after {found.compile_seconds:.0f} s of compiling; the largest run would take "
+        f"{duration(found.gain_seconds)} less"
+    ]
 
 
 def _stores(rows: Sequence[Row], planner: Planner) -> list[StoreNeeded]:
@@ -76,14 +92,16 @@ def _store_words(store: StoreNeeded) -> str:
     return f"{line}, nor would JPEGs ({amount(store.jpeg_bytes)}). Set paths.store to a folder on another disk"
 
 
-def _rows(study: Study, planner: Planner, *, probe: bool) -> list[Row]:
+def _rows(study: Study, planner: Planner, *, probe: bool) -> "tuple[list[Row], Compiling | None]":
     labels = {arm.arm_id: arm.label for arm in study.arms}
     settings = planner.settings
     device = None if settings.trainer.device == "auto" else settings.trainer.device
     measured = measured_runs(planner.runs)
     works = [work_of(run.config, planner.facts.meta(run.config)) for run in study.runs]
+    compiling = None
     if probe:
-        measured = [_probed(study, works, planner)]
+        one, compiling = _probed(study, works, planner)
+        measured = [one]
     known = _known_configs(planner.runs)
     rows = []
     for run, work in zip(study.runs, works, strict=True):
@@ -96,7 +114,7 @@ def _rows(study: Study, planner: Planner, *, probe: bool) -> list[Row]:
         if seconds is not None:
             seconds *= _left(folder, decision)
         rows.append(Row(labels[run.arm_id], run, decision, why, work, seconds))
-    return rows
+    return rows, compiling
 
 
 def _left(folder: RunFolder, decision: Decision) -> float:
@@ -135,20 +153,20 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _probed(study: Study, works: Sequence[Work | None], planner: Planner) -> Measured:
-    """A few steps of the largest run, timed."""
+def _probed(study: Study, works: Sequence[Work | None], planner: Planner) -> "tuple[Measured, Compiling | None]":
+    """A few steps of the largest run, timed; compiled too where that may pay."""
     sized = [(work.amount, place) for place, work in enumerate(works) if work is not None]
     if not sized:
         raise SweepError("--probe: the networks are of your own; how large they are is not known before they are built")
     place = max(sized)[1]
     work = works[place]
     assert work is not None
-    from alexnet_sweep.probe import seconds_of_a_run
+    from alexnet_sweep import probe
 
     config: Config = study.runs[place].config
     planner.facts.pack(config)
-    seconds, device = seconds_of_a_run(config)
-    return Measured(work.amount, work.net, seconds, device)
+    found = probe.probed(config)
+    return Measured(work.amount, work.net, found.seconds, found.device), probe.compiling(config, found)
 
 
 def _fits(rows: Sequence[Row], budget_seconds: float | None) -> list[bool | None]:

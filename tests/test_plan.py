@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 import alexnet_sweep.plan
+from alexnet_sweep.config import Config
 from alexnet_sweep.estimate import Measured, Work, seconds_of
 from alexnet_sweep.plan import seconds
+from alexnet_sweep.probe import Probed, compiling
 from alexnet_sweep.store import RunFolder
-from conftest import Main
+from conftest import Compose, Main
 
 SMALL = ("model.width=0.05", "trainer.epochs=1", "trainer.cpu_threads=1", "eval.clean_train_images=64")
 GRID = ("model/lrn=on,off", "seed=0,1", *SMALL)
@@ -104,6 +106,36 @@ def test_a_probe_times_a_few_steps_where_nothing_is_measured(main: Main, capsys:
     figures = [row["seconds"] for row in runs_of(plan)]
     assert all(isinstance(figure, float) and 0 < figure < 600 for figure in figures)
     assert [path.name for path in Path("runs").iterdir()] == ["_data"]
+
+
+@pytest.mark.parametrize(
+    ("compiled_step", "told"),
+    [(0.9, "900 instead of 1,000 ms a step, after 30 s of compiling"), (0.9999, None), (1.1, None)],
+)
+def test_a_probe_says_where_compiling_pays(
+    main: Main,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    compiled_step: float,
+    told: str | None,
+) -> None:
+    def probed(config: Config) -> Probed:
+        compiled = config.trainer.compile
+        return Probed(compiled_step if compiled else 1.0, 1000, 31.0 if compiled else 1.0, compiled, "cpu")
+
+    monkeypatch.setattr("alexnet_sweep.probe.probed", probed)
+    assert main("plan", "seed=0", *SMALL, "--probe") == 0
+    out = capsys.readouterr().out
+    assert ("trainer.compile" in out) == (told is not None)
+    assert told is None or (told in out and "1 min less" in out)
+
+
+@pytest.mark.parametrize(("steps", "can"), [(10, True), (1000, False)], ids=["short", "no compiler"])
+def test_compiling_is_proposed_neither_for_short_runs_nor_where_it_is_not_to_be_had(
+    micro: Compose, monkeypatch: pytest.MonkeyPatch, steps: int, can: bool
+) -> None:
+    monkeypatch.setattr("alexnet_sweep.probe.probed", lambda config: Probed(0.5, steps, 1.0, can, "cpu"))
+    assert compiling(micro(), Probed(1.0, steps, 1.0, False, "cpu")) is None
 
 
 @pytest.mark.parametrize(
