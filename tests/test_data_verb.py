@@ -35,6 +35,17 @@ def test_info_of_what_is_not_packed_says_so_and_builds_nothing(
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_bar_shows_on_a_terminal_how_far_packing_is(
+    photographs: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["prepare", *photographs]) == 0
+    assert "packing" not in capsys.readouterr().err
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert main(["prepare", *photographs, "data.stored_px=20"]) == 0
+    bar = capsys.readouterr().err
+    assert "packing" in bar and "/54" in bar and "image/s" in bar
+
+
 def test_prepare_packs_and_info_then_tells_the_colours(
     photographs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

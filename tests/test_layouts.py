@@ -291,6 +291,30 @@ def test_a_hub_whose_commit_is_not_chosen_asks_for_one(composed: Compose, name: 
         content_id(composed(f"data={name}").data)
 
 
+@pytest.mark.parametrize(
+    ("name", "config"), [("imagenette", "320px"), ("imagenet", None), ("cifar10", None), ("fashion_mnist", None)]
+)
+def test_a_hub_is_asked_for_its_configuration_and_commit(
+    composed: Compose, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, config: str | None
+) -> None:
+    data = composed(f"data={name}").data
+    asked: list[Any] = []
+
+    def answered(*given: Any, **more: Any) -> Any:
+        asked.append((*given, more["revision"]))
+        features = {
+            data.image_column: datasets.Image(),
+            data.label_column: datasets.ClassLabel(names=[FISH, SHARK]),
+        }
+        columns = {data.image_column: [Image.new("RGB", (8, 8))] * 2, data.label_column: [0, 1]}
+        rows = datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+        return datasets.DatasetDict({data.train_split: rows, data.test_split or "validation": rows})
+
+    monkeypatch.setattr(datasets, "load_dataset", answered)
+    assert len(open_source(data, tmp_path).train.labels) == 2
+    assert asked == [(data.hub, config if name != "cifar10" else data.hub_config, data.revision)]
+
+
 # --- Imagenette ---
 
 
