@@ -12,6 +12,7 @@ from torch import nn
 from alexnet_sweep.config import Config
 from alexnet_sweep.data.batches import Pixels, TrainingBatches
 from alexnet_sweep.data.builders import Progress
+from alexnet_sweep.data.feed import hold
 from alexnet_sweep.data.pack import open_packed
 from alexnet_sweep.data.packed import Packed
 from alexnet_sweep.data.splits import check_sizes, hold_out
@@ -97,7 +98,8 @@ def assemble(
     """
     packed = open_packed(config.data, Path(config.paths.store), progress)
     check_sizes(config, packed.meta.counts)
-    return assembled(config, device, packed, team)
+    place = str(Path(config.paths.store).resolve() / packed.meta.fingerprint)
+    return assembled(config, device, hold(packed, place, device, config.trainer.hold_images), team)
 
 
 def assembled(config: Config, device: torch.device, packed: Packed, team: Team | None = None) -> Assembly:

@@ -139,3 +139,6 @@ def _check_across(config: Config) -> None:
     threads = config.trainer.cpu_threads
     if threads != "auto" and not (threads.isdecimal() and int(threads) > 0):
         raise ConfigError(f"trainer.cpu_threads={threads}: allowed: auto, or a number from 1")
+    workers = config.trainer.workers
+    if workers != "auto" and not workers.isdecimal():
+        raise ConfigError(f"trainer.workers={workers}: allowed: auto, or a number from 0")

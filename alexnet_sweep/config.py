@@ -304,6 +304,8 @@ class TrainerConfig:
     device: str = choice("auto", "cpu", "cuda", "mps")
     precision: str = choice("auto", "fp32", "bf16", "fp16")
     cpu_threads: str = MISSING  # auto (the cores this process may use), or a number
+    workers: str = MISSING  # batches read ahead, each by a thread: auto (tried as a run starts), or a number
+    hold_images: str = choice("auto", "always", "never")  # the data set as pixels on the device
     memory_format: str = choice("auto", "contiguous", "channels_last")  # how maps and kernels lie in memory
     compile: bool = MISSING  # response normalisation by a compiled function, where there is a compiler
     tf32: bool = MISSING  # fp32 products on a GPU in TensorFloat-32: faster, with 10 bits of mantissa

@@ -24,6 +24,8 @@ FREE_KEYS = (
     "paths",  # where things lie
     "checkpoint",  # how often a run is saved, and what is kept of it
     "trainer.progress",  # what is shown
+    "trainer.workers",  # how images come to the device, the same ones
+    "trainer.hold_images",
     "study",  # which study asked for it
     "data.path",  # where the data set lies: its fingerprint counts instead
     "init_from",  # where weights lie: what is in them counts instead
@@ -46,6 +48,7 @@ TRAINING_SOURCES = (
     "data/decode.py",
     "data/content.py",
     "data/embedded.py",
+    "data/feed.py",
     "data/hugging_face.py",
     "data/idx.py",
     "data/images.py",

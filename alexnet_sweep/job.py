@@ -26,6 +26,7 @@ from alexnet_sweep.identity import names_digest, plain, source_hash, training_so
 from alexnet_sweep.launching import own_gpu
 from alexnet_sweep.narrate import Narrator, logging_to
 from alexnet_sweep.outcome import centre_errors, final_outcome
+from alexnet_sweep.readers import Trial, key_of, remember, remembered
 from alexnet_sweep.record import Trained, device_name, effective_settings, result_of
 from alexnet_sweep.speed import is_stuck
 from alexnet_sweep.stopping import Stop, stop_on_signal
@@ -131,6 +132,7 @@ def follow(team: Team, config: Config) -> None:
         start = team.told_state(dict)
         job.trainer.restore(start["trainer"])
         if start["trains"]:
+            _readers(config, job)
             for step in job.trainer.steps():
                 if job.trainer.steps_done == config.trainer.stuck_after_steps:
                     _look_whether_stuck(config, job)
@@ -211,6 +213,8 @@ def _run(
             "attempts": claim.attempts,
             "trained_by": None if source is None else source.run_id,
             "peak_memory_bytes": provenance.peak_memory_bytes(),
+            "workers": job.trainer.batches.reader.workers,
+            "images_held": not job.trainer.batches.reader.reads,
         }
     )
     result = result_of(config, job, parameters, trained, errors)
@@ -239,8 +243,9 @@ def _trained(config: Config, folder: RunFolder, claim: Claim, job: Assembly, his
         history.settings.append(settings)
     before = history.seconds
     narrator = Narrator(folder, epochs=config.trainer.epochs, bar=config.trainer.progress)
+    trial = _readers(config, job)
     try:
-        _train(config, folder, claim, job, history, narrator, stop)
+        _train(config, folder, claim, job, history, narrator, stop, trial)
     finally:
         narrator.close()
     rate = round(statistics.median(narrator.rates), 1) if narrator.rates else None
@@ -272,6 +277,7 @@ def _train(
     history: History,
     narrator: Narrator,
     stop: Stop,
+    trial: Trial | None,
 ) -> None:
     """Train to the last epoch, saving as configured; appends a row of metrics for every epoch."""
     trainer, rows, saved = job.trainer, history.rows, time.monotonic()
@@ -297,6 +303,37 @@ def _train(
             checkpoint.save(folder.checkpoint, trainer, vars(history))
         if stopping:
             raise Interrupted(f"run {folder.run_id} stopped; the same command goes on with it")
+        if trial is not None:
+            trial.after_step(ends_epoch=step.ends_epoch)
+            if trial.chosen is not None:
+                _note_readers(config, job, trial.chosen)
+                trial = None
+
+
+def _readers(config: Config, job: Assembly) -> Trial | None:
+    """Set how many batches are read ahead, as far as that is known; else what will find it out."""
+    trainer, wanted = job.trainer, config.trainer.workers
+    reader = trainer.batches.reader
+    if wanted == "auto" and reader.reads:
+        known = remembered(Path(config.paths.store), _readers_key(config, job))
+        if known is None and trainer.team.size == 1:
+            return Trial(lambda number: setattr(reader, "workers", number), trainer.recent_loss, time.monotonic)
+        reader.workers = 1 if known is None else known
+    elif wanted != "auto":
+        reader.workers = int(wanted)
+    return None
+
+
+def _note_readers(config: Config, job: Assembly, number: int) -> None:
+    logger.info("trainer.workers: {} batches are read ahead from here, as was fastest", number)
+    try:
+        remember(Path(config.paths.store), _readers_key(config, job), number)
+    except OSError as error:  # a store of someone else's
+        logger.warning("{}: cannot be written ({}); the next run will try again", config.paths.store, error.strerror)
+
+
+def _readers_key(config: Config, job: Assembly) -> str:
+    return key_of(job.packed.meta.fingerprint, device_name(job.device), config.trainer.batch_size)
 
 
 def _look_whether_stuck(config: Config, job: Assembly) -> None:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from alexnet_sweep.augment import centre_view, prepare, take_views, views_of
 from alexnet_sweep.config import EvalConfig
-from alexnet_sweep.data.batches import Pixels, fetch
+from alexnet_sweep.data.batches import Pixels
+from alexnet_sweep.data.feed import fetch
 from alexnet_sweep.data.images import Images
 
 

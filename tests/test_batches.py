@@ -8,7 +8,8 @@ import torch
 
 from alexnet_sweep.augment import COPIED_EIGENVALUES, COPIED_EIGENVECTORS
 from alexnet_sweep.config import AugConfig, CropConfig, FlipConfig, LightingConfig
-from alexnet_sweep.data.batches import Pixels, TrainingBatches, fetch
+from alexnet_sweep.data.batches import Pixels, TrainingBatches
+from alexnet_sweep.data.feed import fetch
 from alexnet_sweep.data.packed import Meta, Packed
 
 IMAGES, SIDE, CROP = 23, 8, 5

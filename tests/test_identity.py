@@ -160,6 +160,7 @@ def test_the_source_hash_covers_every_module_that_training_imports(default: Conf
         "machine.py",
         "narrate.py",
         "provenance.py",
+        "readers.py",  # no bit hangs on how far ahead is read
         "stopping.py",
         "store.py",
         "wording.py",

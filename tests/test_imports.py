@@ -81,7 +81,7 @@ LAYERS = [
         "transfer",
     },
     {"slurm", "submitted"},
-    {"progress"},
+    {"progress", "data.feed", "readers"},
     {"answers", "cleaner", "comparable", "data.batches", "estimate", "precheck", "model.build"},
     {"effects", "report", "report.figures", "report.flips", "report.numbers", "train", "predict", "planning"},
     {"checkpoint", "assemble", "interactions", "verdicts", "narrate", "report.html"},

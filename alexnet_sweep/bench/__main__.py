@@ -18,7 +18,7 @@ MINUTES = {
     "decode": 0.3,
     "lrn": 1.0,
     "step": 2.0,
-    "store": 1.5,
+    "store": 2.5,
     "peak": 5.0,
     "small": 0.5,
     "views": 1.5,

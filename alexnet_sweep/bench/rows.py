@@ -2,7 +2,7 @@
 
 import io
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,15 +15,27 @@ from torchvision.transforms import v2
 
 from alexnet_sweep.assemble import MEMORY_FORMATS, Assembly
 from alexnet_sweep.backend import backend
-from alexnet_sweep.bench.subjects import Compose, Sizes, alexnet, cifar, endless, job_on, photographs, squares
+from alexnet_sweep.bench.subjects import (
+    Compose,
+    Sizes,
+    alexnet,
+    cifar,
+    endless,
+    job_on,
+    photographs,
+    smooth_squares,
+    squares,
+)
 from alexnet_sweep.bench.timing import CLOCKS, Clock, Figure, Row, best, interleaved, ratios, seconds_of
 from alexnet_sweep.config import Config
 from alexnet_sweep.data.decode import decoded, square
+from alexnet_sweep.data.images import KINDS, jpeg_of, open_images
 from alexnet_sweep.data.opening import open_source
 from alexnet_sweep.model.compiled import compile_norms
 from alexnet_sweep.model.norms import ResponseNorm
 from alexnet_sweep.model.plan import plan_layers
 from alexnet_sweep.predict import predict
+from alexnet_sweep.readers import fewest_worth_it
 
 CLASSES = 1000
 PASSES = 3  # a step's products, in forward passes: the maps', and back to maps and to weights
@@ -205,26 +217,45 @@ def _updating(job: Assembly) -> Callable[[], object]:
 
 
 def store(bench: Bench) -> list[Row]:
-    """Steps fed from a packed store on disk, against the same updates on tensors in memory."""
+    """Steps fed from packed stores on disk, read ahead or not, against the same updates on tensors in memory."""
     sizes = bench.sizes
     config = alexnet(bench.compose, sizes)
     count = sizes.batch * sizes.steps
     with tempfile.TemporaryDirectory() as name, backend(config.trainer):
-        path = Path(name) / "images.npy"
-        np.save(path, squares(count, sizes.stored_px))
-        job = job_on(config, np.load(path, mmap_mode="r"), CLASSES)
-        memory, steps = _updating(job), endless(job)
+        squared = squares(count, sizes.stored_px)
+        np.save(Path(name) / "raw.images.npy", squared)
+        coded = [jpeg_of(pixels) for pixels in smooth_squares(count, sizes.stored_px)]
+        (Path(name) / "jpeg.images.jpeg").write_bytes(b"".join(coded))
+        np.save(Path(name) / "jpeg.ends.npy", np.cumsum([len(content) for content in coded]))
+        jobs = {}
+        for kind in KINDS:
+            for workers in (0, 1):
+                job = job_on(config, open_images(Path(name), kind), CLASSES)
+                job.trainer.batches.reader.workers = workers
+                jobs[f"{kind}, {workers} ahead"] = job
+        memory = _updating(jobs["raw, 0 ahead"])
+        steps = {label: endless(job) for label, job in jobs.items()}
         found = interleaved(
             {
-                "store": lambda: [next(steps) for _ in range(sizes.steps)],
-                "memory": lambda: [memory() for _ in range(sizes.steps)],
+                "in memory": lambda: [memory() for _ in range(sizes.steps)],
+                **{label: partial(_take, taken, sizes.steps) for label, taken in steps.items()},
             },
             sizes.rounds,
             bench.clock,
         )
     what = f"an epoch at {sizes.crop_px} px from the packed store, against the same updates on tensors in memory"
-    rates = {"from the store": _rates(found["store"], count), "in memory": _rates(found["memory"], count)}
-    return [Row("store", what, 0.95, False, ratios(found["memory"], found["store"]), rates)]
+    rates = {label: _rates(seconds, count) for label, seconds in found.items()}
+    best_of = {}
+    for kind in KINDS:
+        own = [label for label in jobs if label.startswith(kind)]
+        best_of[kind] = own[fewest_worth_it({place: 1 / rates[label].median for place, label in enumerate(own)})]
+    note = f"best: {best_of['raw']}; {best_of['jpeg']}"
+    return [Row("store", what, 0.95, False, ratios(found["in memory"], found[best_of["raw"]]), rates, note)]
+
+
+def _take(steps: Iterator[int], count: int) -> None:
+    for _ in range(count):
+        next(steps)
 
 
 def peak(bench: Bench) -> list[Row]:

@@ -13,6 +13,7 @@ from PIL import Image
 from alexnet_sweep.assemble import Assembly, assembled
 from alexnet_sweep.config import Config
 from alexnet_sweep.data.decode import BadImage, decode
+from alexnet_sweep.data.images import Images
 from alexnet_sweep.data.packed import Meta, Packed
 from alexnet_sweep.errors import ConfigError
 
@@ -80,7 +81,7 @@ def squares(count: int, side: int) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (count, 3, side, side), dtype=np.uint8)
 
 
-def job_on(config: Config, images: NDArray[np.uint8], classes: int) -> Assembly:
+def job_on(config: Config, images: Images, classes: int) -> Assembly:
     """A run's trainer on stored images with made-up labels, and few of them to test on."""
     labels = np.random.default_rng(1).integers(0, classes, len(images))
     side = images.shape[-1]
@@ -120,15 +121,26 @@ def photographs(folder: Path | None, beside: Path, sizes: Sizes) -> list[Path]:
                 "are needed: add some, or leave it out"
             )
         return found
-    rng, (width, height) = np.random.default_rng(0), sizes.photo_px
     made = []
-    for number in range(sizes.photos):
+    for number, picture in enumerate(_pictures(sizes.photos, *sizes.photo_px)):
+        made.append(beside / f"{number:03d}.jpg")
+        Image.fromarray(picture).save(made[-1], quality=90)
+    return made
+
+
+def smooth_squares(count: int, side: int) -> NDArray[np.uint8]:
+    """Stored images that JPEGs of photographs are as large as, (count, 3, side, side)."""
+    return np.stack([picture.transpose(2, 0, 1) for picture in _pictures(count, side, side)])
+
+
+def _pictures(count: int, width: int, height: int) -> Iterator[NDArray[np.uint8]]:
+    """Patches of colour under grain, (height, width, 3)."""
+    rng = np.random.default_rng(0)
+    for _ in range(count):
         coarse = Image.fromarray(rng.integers(0, 256, (height // 16, width // 16, 3), dtype=np.uint8))
         smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), np.int16)
         grainy = smooth + rng.normal(0, 12, smooth.shape).astype(np.int16)
-        made.append(beside / f"{number:03d}.jpg")
-        Image.fromarray(grainy.clip(0, 255).astype(np.uint8)).save(made[-1], quality=90)
-    return made
+        yield grainy.clip(0, 255).astype(np.uint8)
 
 
 def _is_whole(path: Path) -> bool:

@@ -21,6 +21,7 @@ from alexnet_sweep.augment import (
     prepare,
 )
 from alexnet_sweep.config import AugConfig
+from alexnet_sweep.data.feed import Reader, on_device
 from alexnet_sweep.data.images import Images
 from alexnet_sweep.data.packed import Packed
 from alexnet_sweep.errors import ConfigError
@@ -64,18 +65,6 @@ class Pixels:
         )
 
 
-def fetch(images: Images, rows: NDArray[np.int64], device: torch.device) -> Tensor:
-    """Stored images of the given rows as a uint8 tensor on the device; rows need not be sorted."""
-    return on_device(torch.from_numpy(images[rows]), device)
-
-
-def on_device(values: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the host's on the device; a GPU takes it from pinned memory, and nobody waits for that."""
-    if device.type == "cuda":
-        return values.pin_memory().to(device, non_blocking=True)
-    return values.to(device)
-
-
 class TrainingBatches:
     """Augmented batches of the training part.
 
@@ -97,6 +86,7 @@ class TrainingBatches:
         epochs: int,
     ) -> None:
         self.images, self.rows_of = images, rows_of
+        self.reader = Reader(images, device)
         self.labels = torch.from_numpy(labels)
         self.pixels, self.aug = pixels, aug
         self.batch_size, self.seed, self.device, self.epochs = batch_size, seed, device, epochs
@@ -123,10 +113,11 @@ class TrainingBatches:
         lit = epoch < round(self.aug.lighting.stop_fraction * self.epochs, 6)
         # Whose crop and mirror each image takes: its own, or the first one's of its chunk.
         leaders = order[np.arange(len(order)) // self.aug.crop.chunk * self.aug.crop.chunk]
-        for number in range(first, self.steps(epoch)):
-            part = slice(number * self.batch_size, (number + 1) * self.batch_size)
+        size = self.batch_size
+        parts = [slice(number * size, (number + 1) * size) for number in range(first, self.steps(epoch))]
+        for part, stored in zip(parts, self.reader.each(order[part] for part in parts), strict=True):
             rows, leading = order[part], leaders[part]
-            inputs = self._augmented(epoch, rows, offsets[leading], uniforms[leading], normals[rows], lit=lit)
+            inputs = self._augmented(epoch, rows, stored, offsets[leading], uniforms[leading], normals[rows], lit=lit)
             yield inputs, on_device(self.labels[rows], self.device)
 
     def _draws(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
@@ -143,6 +134,7 @@ class TrainingBatches:
         self,
         epoch: int,
         rows: NDArray[np.int64],
+        stored: Tensor,
         offsets: NDArray[np.int64],
         uniforms: NDArray[np.float64],
         normals: NDArray[np.float64],
@@ -160,7 +152,7 @@ class TrainingBatches:
             shift = lighting_shift(alphas, self.eigenvalues, self.eigenvectors, aug.lighting)
         if lit and aug.lighting.divide:
             scale = 1.0 / (1.0 + aug.lighting.coefficient)
-        batch = cut(fetch(self.images, rows, self.device), tops, lefts, flags, pixels.crop_px)
+        batch = cut(stored, tops, lefts, flags, pixels.crop_px)
         if self._transform is not None:
             batch = self._transformed(epoch, rows, batch)
         return prepare(batch, pixels.mean, pixels.input_divisor, shift, scale, pixels.memory_format)
