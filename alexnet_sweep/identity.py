@@ -44,6 +44,7 @@ TRAINING_SOURCES = (
     "data/builders.py",
     "data/building.py",
     "data/cifar_python.py",
+    "data/class_folders.py",
     "data/colours.py",
     "data/decode.py",
     "data/content.py",
