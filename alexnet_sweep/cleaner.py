@@ -18,9 +18,10 @@ import filelock
 
 from alexnet_sweep.errors import FolderError
 from alexnet_sweep.identity import sources_hash
+from alexnet_sweep.locks import DEAD_AFTER_SECONDS
 from alexnet_sweep.plugins import RECORDED, nested_targets
 from alexnet_sweep.progress import planned_runs
-from alexnet_sweep.store import DEAD_AFTER_SECONDS, RUNNING, RunFolder
+from alexnet_sweep.store import RUNNING, RunFolder
 from alexnet_sweep.study_folder import StudyFolder, study_folder
 from alexnet_sweep.wording import counted
 

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-import filelock
-
 from alexnet_sweep.errors import FolderError
 
 
@@ -58,22 +56,6 @@ def read_json(path: Path) -> dict[str, Any] | None:
     if not isinstance(value, dict):
         raise FolderError(f"{path}: not a JSON object; move its folder away to start it again")
     return value
-
-
-@contextmanager
-def held(lock: Path, seconds: float, kind: type[FolderError] = FolderError) -> Iterator[None]:
-    """Hold a lock that is never held for long, and gone with the process that has it."""
-    taken = filelock.FileLock(lock)
-    try:
-        taken.acquire(timeout=seconds)
-    except filelock.Timeout as error:
-        raise kind(
-            f"{lock}: held by another process for {seconds:.0f} s; start again, or delete it if no other is there"
-        ) from error
-    try:
-        yield
-    finally:
-        taken.release()
 
 
 def _umask() -> int:

@@ -21,6 +21,10 @@ class QueueError(SweepError):
     """A queue that cannot be asked, or refuses."""
 
 
+class Refused(QueueError):
+    """A queue that does not take a job: asking again does not help."""
+
+
 class JobState(StrEnum):
     PENDING = "pending"
     RUNNING = "running"

@@ -24,10 +24,10 @@ import yaml
 
 from alexnet_sweep import machine
 from alexnet_sweep.errors import FolderError, one_line
-from alexnet_sweep.files import held, read_json, whole_file, write_json, write_text
+from alexnet_sweep.files import read_json, whole_file, write_json, write_text
+from alexnet_sweep.locks import DEAD_AFTER_SECONDS, held
 
 FORMAT = 1
-DEAD_AFTER_SECONDS = 120.0  # a heartbeat on another host that is older than this is a dead run's
 _SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with it
 RUNNING, DONE, FAILED, INTERRUPTED = "running", "done", "failed", "interrupted"
 

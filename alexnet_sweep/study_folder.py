@@ -3,6 +3,8 @@
 plan.json       which runs the study needs, so that a report can tell which are missing
 jobs.json       which jobs of a cluster's queue carry them out, whose logs lie in jobs/
 cancelled       a new word each time the study is cancelled
+
+Beside the folders of all studies lies the lock under which jobs are submitted: two studies may share a run.
 """
 
 import os
@@ -14,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_sweep.errors import FolderError, one_line
-from alexnet_sweep.files import held, read_json, write_json, write_text
+from alexnet_sweep.files import read_json, write_json, write_text
+from alexnet_sweep.locks import held
 
 FORMAT = 1
+LOCK_PATIENCE_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Job:
     run_id: str
     log: Path
     name: str = ""  # that its queue knows it by: numbers are used again, and by every cluster
+    study: str = ""  # that has submitted it, where it is another one
 
 
 @dataclass(frozen=True)
@@ -53,14 +58,19 @@ class StudyFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Held while jobs are submitted or cancelled, so that two starts do not both submit them.
+        """Held while jobs are submitted or cancelled, so that no two starts, of any studies, submit the same.
 
         Raises:
             FolderError: where another process does not let go of it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with held(self.path / ".jobs.lock", 300):
+        with held(self.path.parent / ".jobs.lock", LOCK_PATIENCE_SECONDS):
             yield
+
+    def others(self) -> "list[StudyFolder]":
+        """Other studies that have submitted jobs."""
+        found = sorted(file.parent for file in self.path.parent.glob("*/jobs.json"))
+        return [StudyFolder(path) for path in found if path != self.path]
 
     def note_cancelled(self) -> None:
         """Let starts that wait know that the study is cancelled."""
@@ -77,6 +87,7 @@ class StudyFolder:
         """What this study has submitted to a queue, in that order, and under which name it is about to submit."""
         listed = [
             {"job": job.job, "run_id": job.run_id, "name": job.name, "log": os.path.relpath(job.log, self.path)}
+            | ({"study": job.study} if job.study else {})
             for job in jobs
         ]
         write_json(self.jobs, {"format": FORMAT, "queue": queue, "submitting": submitting, "jobs": listed})
@@ -99,6 +110,7 @@ class StudyFolder:
                     str(job["run_id"]),
                     Path(os.path.normpath(self.path / job["log"])),
                     str(job.get("name", "")),
+                    str(job.get("study", "")),
                 )
                 for job in found["jobs"]
             ]
@@ -121,7 +133,7 @@ class StudyFolder:
         plan = read_json(self.plan)
         if plan is None:
             around = self.path.parent
-            known = sorted(item.name for item in around.iterdir()) if around.is_dir() else []
+            known = sorted(item.name for item in around.iterdir() if item.is_dir()) if around.is_dir() else []
             raise FolderError(f"{self.path}: no study of that name; have: {', '.join(known) or 'none yet'}")
         if plan.get("format") != FORMAT:
             raise FolderError(f"{self.plan}: format {plan.get('format')}; this version reads {FORMAT}")

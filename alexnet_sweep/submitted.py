@@ -6,21 +6,22 @@ Results are never taken from a job: they lie in the run folders. Imports no torc
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from loguru import logger
 
-from alexnet_sweep.queues import QueueError, Seen, cut_off, queue_named
+from alexnet_sweep.queues import QueueError, Refused, Seen, cut_off, queue_named
 from alexnet_sweep.stopping import not_interrupted
 from alexnet_sweep.store import DONE, FAILED, INTERRUPTED, InUse, RunFolder
 from alexnet_sweep.study import PlannedRun
 from alexnet_sweep.study_folder import Job, StudyFolder
 from alexnet_sweep.wording import counted
 
-# Submits override lists as jobs that log into a folder, under a name; returns the job and the log of each, in order.
+# Submits override lists as jobs that log into a folder, under a name; returns the job and the log of each, in order, of
+# as many as the queue takes at once.
 Submit = Callable[[list[list[str]], Path, str], list[tuple[str, Path]]]
 Answer = TypeVar("Answer")
 
@@ -36,6 +37,7 @@ class Cluster:
     submit: Submit
     tasks: int  # processes that it starts for each job
     name: str  # of its jobs; each submission adds a word of its own
+    most: int | None = None  # jobs of the study in the queue at a time
 
 
 class Submitted:
@@ -88,6 +90,32 @@ class Submitted:
         self.awaited |= {job.job for job in found.values()}
         return found
 
+    def adopt(self, wanted: Collection[str]) -> set[str]:
+        """Record jobs that other studies have in the queue for these runs; which runs they carry out.
+
+        They are waited for as this study's own, and not cancelled with it. The caller holds the study folder's lock.
+
+        Raises:
+            FolderError: where another study's record cannot be read.
+            QueueError: where the queue cannot be asked.
+        """
+        adopted: set[str] = set()
+        for other in self.folder.others():
+            theirs = Submitted(other, self.runs)
+            theirs.jobs = [job for job in theirs.jobs if job.run_id in wanted and not job.study]
+            found = [replace(job, study=other.name) for name, job in theirs.live().items() if name not in adopted]
+            if not found:
+                continue
+            recorded = other.read_jobs()
+            assert recorded is not None, "it has jobs"
+            known = {job.job for job in self.jobs}
+            self.folder.write_jobs(recorded[0], [*self.jobs, *(job for job in found if job.job not in known)])
+            self._read()
+            self.awaited |= {job.job for job in found}
+            adopted |= {job.run_id for job in found}
+            logger.info("{} of study {} carried out here as well", counted(len(found), "job"), other.name)
+        return adopted
+
     def settle(self) -> dict[str, str]:
         """Record in the run folders why jobs that have ended left no result, where that is not known.
 
@@ -132,21 +160,23 @@ class Submitted:
             if folder.path.is_dir():
                 any(folder.path.iterdir())  # asks the file server anew
 
-    def submit(self, batch: Sequence[PlannedRun], cluster: Cluster) -> None:
-        """Submit runs, and record their jobs; the caller holds the study folder's lock.
+    def submit(self, batch: Sequence[PlannedRun], cluster: Cluster) -> set[str]:
+        """Submit as many of these runs as the queue takes at once, and record their jobs; which runs those are.
+
+        The caller holds the study folder's lock.
 
         Being asked to stop waits until they are recorded. What cannot be recorded is withdrawn, by its name: at once,
         or by the next start if this process does not live to do it.
 
         Raises:
-            QueueError: where the queue refuses.
+            Refused: where the queue does not take them.
         """
         name = f"{cluster.name}-{uuid.uuid4().hex[:12]}"
         with not_interrupted():
             self.folder.write_jobs(cluster.queue, self.jobs, submitting=name)
             try:
                 submitted = cluster.submit([list(run.overrides) for run in batch], self.folder.job_logs, name)
-                new = [Job(job, run.run_id, log, name) for run, (job, log) in zip(batch, submitted, strict=True)]
+                new = [Job(job, run.run_id, log, name) for run, (job, log) in zip(batch, submitted, strict=False)]
                 self.folder.write_jobs(cluster.queue, [*self.jobs, *new])
             except BaseException:
                 self._read()
@@ -159,6 +189,7 @@ class Submitted:
         self.awaited |= {job.job for job in new}
         names = new[0].job if len(new) == 1 else f"{new[0].job} … {new[-1].job}"
         logger.info("submitted {}: {}", counted(len(new), "job"), names)
+        return {job.run_id for job in new}
 
     def withdraw(self) -> None:
         """Cancel what a submission has left in the queue that was never recorded.
@@ -191,24 +222,30 @@ class Submitted:
             time.sleep(min(LONGEST_POLL_SECONDS, max(FIRST_POLL_SECONDS, elapsed / 10)))
 
     def cancel(self) -> int:
-        """Cancel what is in the queue of it; how many jobs those were.
+        """Cancel what this study has submitted and is in the queue; how many jobs those were.
 
         Raises:
             QueueError: where the queue refuses.
         """
         self.withdraw()
-        jobs = {job.job: job.name for job in self.live().values()}
+        jobs = {job.job: job.name for job in self.live().values() if not job.study}
         if self.queue is not None and jobs:
             self.queue.cancel(jobs)
         return len(jobs)
 
 
 def patiently(ask: Callable[[], Answer]) -> Answer:
-    """What a question to a queue gives, as late as the queue can be asked."""
+    """What a question to a queue gives, as late as the queue can be asked.
+
+    Raises:
+        Refused: where it answers that it takes no job.
+    """
     trouble = ""
     while True:
         try:
             return ask()
+        except Refused:
+            raise
         except QueueError as error:
             if str(error) != trouble:
                 logger.warning("{}; asking again", error)

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -150,20 +151,12 @@ def _queued(study: Study, planner: Planner, cluster: Cluster, decisions: Sequenc
     cancelled, awaited = folder.last_cancelled(), set[str]()
     untouched: dict[str, str] = {}
     while True:
-        with folder.locked():
-            if folder.last_cancelled() != cancelled:
-                raise _Cancelled
-            jobs = Submitted(folder, runs)
-            jobs.withdraw()
-            live = patiently(jobs.live) if awaited else jobs.live()
-            wanted = [run for run in _to_train(study, decisions) if _may_start(run, submitted[run.run_id], planner)]
-            batches = _batches([run for run in study.runs if run in wanted or run.run_id in live], planner, settings)
-            new = [run for run in batches[0] if run.run_id not in live] if batches else []
-            if new:
-                jobs.submit(new, cluster)
-                submitted.update(run.run_id for run in new)
+        wanted = [run for run in _to_train(study, decisions) if _may_start(run, submitted[run.run_id], planner)]
+        missing = partial(_submit_missing, study, wanted, planner, cluster, cancelled)
+        jobs, new, live = patiently(missing) if awaited else missing()
+        submitted.update(new)
         elsewhere = [decision for decision in decisions if decision.action is Action.ALIVE]
-        awaited |= {run.run_id for run in new} | set(live)
+        awaited |= new | live
         if not (new or live or elsewhere):
             return untouched
         if not settings.wait:
@@ -173,8 +166,34 @@ def _queued(study: Study, planner: Planner, cluster: Cluster, decisions: Sequenc
             time.sleep(LONGEST_POLL_SECONDS)
         untouched = {name: why for name, why in patiently(jobs.settle).items() if name in awaited}
         decisions = decide_all(study.runs, runs, replace(settings, retrain=None, stale="keep"), source_hash)
-        if settings.on_failure == "stop" and (untouched or _undone(runs, batches[0] if batches else [])):
+        tried = [run for run in study.runs if run.run_id in new | live]
+        if settings.on_failure == "stop" and (untouched or _undone(runs, tried)):
             return untouched
+
+
+def _submit_missing(
+    study: Study, wanted: Sequence[PlannedRun], planner: Planner, cluster: Cluster, cancelled: str | None
+) -> tuple[Submitted, set[str], set[str]]:
+    """Submit what can start of the wanted runs and is not in the queue; which runs came to it, and which were there.
+
+    Raises:
+        _Cancelled: where the study was cancelled meanwhile.
+        QueueError: where the queue cannot be asked, or refuses.
+    """
+    folder = study_folder(planner.runs, study.name)
+    with folder.locked():
+        if folder.last_cancelled() != cancelled:
+            raise _Cancelled
+        jobs = Submitted(folder, planner.runs)
+        jobs.withdraw()
+        live = set(jobs.live())
+        live |= jobs.adopt({run.run_id for run in study.runs} - live)
+        names = {run.run_id for run in wanted} | live
+        batches = _batches([run for run in study.runs if run.run_id in names], planner, planner.settings.sweep)
+        due = [run for run in batches[0] if run.run_id not in live] if batches else []
+        if cluster.most is not None:
+            due = due[: max(0, cluster.most - len(live))]
+        return jobs, jobs.submit(due, cluster) if due else set(), live
 
 
 def _may_start(run: PlannedRun, submitted: int, planner: Planner) -> bool:

@@ -126,7 +126,7 @@ class AblationSweeper(Sweeper):
         if submit is None:
             return None
         launcher: Any = self.launcher
-        return Cluster(launcher.queue, launcher.submit, launcher.tasks, launcher.name)
+        return Cluster(launcher.queue, launcher.submit, launcher.tasks, launcher.name, self.max_batch_size)
 
     def _launch(self, batch: list[list[str]]) -> Sequence[Any]:
         from alexnet_sweep.launching import how_many_at_once, in_processes, sharing
@@ -139,7 +139,7 @@ class AblationSweeper(Sweeper):
                 return []
             return self._in_steps(batch, self.max_batch_size or len(batch))
         gpus = 0 if self.config.trainer.device == "cpu" else gpus_here()
-        runs = min(len(batch), how_many_at_once(sweep.at_once, gpus, sweep.runs_per_gpu))
+        runs = min(len(batch), how_many_at_once(sweep.at_once, gpus, sweep.runs_per_gpu, self.config.trainer.processes))
         if launcher == "JoblibLauncher":
             launcher_of_joblib: Any = self.launcher
             launcher_of_joblib.joblib["n_jobs"] = runs

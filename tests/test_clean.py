@@ -17,7 +17,8 @@ from alexnet_sweep import machine
 from alexnet_sweep.clean import main
 from alexnet_sweep.cleaner import Cleaner, Finding, LeftAlone, _empty
 from alexnet_sweep.identity import sources_hash
-from alexnet_sweep.store import DEAD_AFTER_SECONDS, RunFolder, note_trained
+from alexnet_sweep.locks import DEAD_AFTER_SECONDS
+from alexnet_sweep.store import RunFolder, note_trained
 from alexnet_sweep.study_folder import study_folder
 from alexnet_sweep.wording import amount
 

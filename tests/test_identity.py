@@ -156,6 +156,7 @@ def test_the_source_hash_covers_every_module_that_training_imports(default: Conf
         "config.py",  # its values are in the run_id
         "errors.py",
         "files.py",
+        "locks.py",
         "identity.py",
         "machine.py",
         "narrate.py",

@@ -18,10 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alexnet_sweep import machine, progress, status, submitted
+from alexnet_sweep.locks import DEAD_AFTER_SECONDS
 from alexnet_sweep.progress import Reader, Row
 from alexnet_sweep.queues import JobState, QueueError, Seen
 from alexnet_sweep.status import cut, cut_inside, fitting, main, screen, table, wide
-from alexnet_sweep.store import DEAD_AFTER_SECONDS, RunFolder
+from alexnet_sweep.store import RunFolder
 from alexnet_sweep.study_folder import Job, study_folder
 from alexnet_sweep.wording import duration, printable
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from alexnet_sweep import machine
 from alexnet_sweep.errors import FolderError
-from alexnet_sweep.store import DEAD_AFTER_SECONDS, FORMAT, RunFolder
+from alexnet_sweep.locks import DEAD_AFTER_SECONDS
+from alexnet_sweep.store import FORMAT, RunFolder
 from alexnet_sweep.study_folder import study_folder
 
 RUN = "0123456789ab"

@@ -7,12 +7,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
-import filelock
 import pytest
 
-from alexnet_sweep import machine, store, submitted, sweep
+from alexnet_sweep import machine, submitted, sweep
 from alexnet_sweep.errors import FolderError
-from alexnet_sweep.queues import JobState, QueueError, Seen
+from alexnet_sweep.queues import JobState, QueueError, Refused, Seen
 from alexnet_sweep.store import RunFolder
 from alexnet_sweep.study import PlannedRun
 from alexnet_sweep.study_folder import Job, StudyFolder, study_folder
@@ -212,13 +211,27 @@ def test_a_queue_that_is_away_is_asked_again(monkeypatch: pytest.MonkeyPatch) ->
     assert patiently(ask) == "here" and not answers
 
 
-def test_a_lock_that_is_not_let_go_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with (
-        filelock.FileLock(tmp_path / "lock"),
-        pytest.raises(FolderError, match="lock: held by another process for 0 s"),
-        store._held(tmp_path / "lock", 0.1),
-    ):
-        pytest.fail("it is held")
+def test_a_queue_that_refuses_is_not_asked_again() -> None:
+    def ask() -> None:
+        raise Refused("too many jobs")
+
+    with pytest.raises(Refused):
+        patiently(ask)
+
+
+def test_a_job_of_another_study_is_waited_for_and_not_cancelled(
+    study: StudyFolder, tmp_path: Path, queue: MadeUp
+) -> None:
+    other = study_folder(tmp_path, "another")
+    with_jobs(other, tmp_path, j1="a", j2="b", j3="c")
+    queue.seen |= {"j1": PENDING, "j2": CANCELLED, "j3": RUNNING, "j4": RUNNING}
+    jobs = with_jobs(study, tmp_path, j4="d")
+    assert jobs.adopt({"a", "b"}) == {"a"}
+    assert {run: job.job for run, job in Submitted(study, tmp_path).live().items()} == {"a": "j1", "d": "j4"}
+    assert jobs.adopt({"a", "b"}) == {"a"} and len(jobs.jobs) == 2  # recorded once
+    assert jobs.cancel() == 1 and queue.cancelled == ["j4"]
+    assert Submitted(other, tmp_path).adopt({"a", "c", "d"}) == {"d"}  # and not its own ones back
+    assert Submitted(other, tmp_path).cancel() == 2 and queue.cancelled == ["j4", "j1", "j3"]
 
 
 def test_cancelling_is_for_what_is_in_the_queue(study: StudyFolder, tmp_path: Path, queue: MadeUp) -> None:
@@ -325,11 +338,52 @@ def test_a_start_that_waits_obeys_a_cancellation(
     main: Main, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], idle: Idle
 ) -> None:
     def somebody_cancels(_: float) -> None:
-        (folder,) = Path("runs/_studies").iterdir()
-        StudyFolder(folder).note_cancelled()
+        (plan,) = Path("runs/_studies").glob("*/plan.json")
+        StudyFolder(plan.parent).note_cancelled()
 
     monkeypatch.setattr(submitted.time, "sleep", somebody_cancels)
     two = ("eval.mirrored_views=true,false",)  # the second is only evaluated, once the first has trained
     assert main(*ONE, *two) == 130
     assert len(idle.submitted) == 1
     assert "cancelled meanwhile by sweep.cancel=true" in capsys.readouterr().err
+
+
+def test_a_run_that_another_study_has_in_the_queue_is_not_submitted_again(
+    main: Main, capsys: pytest.CaptureFixture[str], idle: Idle
+) -> None:
+    assert main(*ONE, "sweep.wait=false") == 0
+    two = (ONE[0], "seed=0,1", *ONE[2:])
+    idle.seen.clear()
+    assert main(*two, "sweep.wait=false") == 0
+    assert "1 job submitted, 1 were in the queue" in capsys.readouterr().err
+    assert [overrides[0] for overrides in idle.submitted] == ["seed=0", "seed=1"]
+
+
+def test_no_more_are_submitted_at_a_time_than_asked_for(main: Main, monkeypatch: pytest.MonkeyPatch) -> None:
+    batches: list[int] = []
+    made_up = Idle()
+
+    def submit(batch: list[list[str]], folder: Path, name: str) -> list[tuple[str, Path]]:
+        batches.append(len(batch))
+        return made_up.submit(batch, folder, name)
+
+    monkeypatch.setattr(submitted, "queue_named", lambda name: made_up)
+    monkeypatch.setattr(submitted, "FIRST_POLL_SECONDS", 0.01)
+    cluster = Cluster("made-up", submit, 1, "sweep", most=2)
+    monkeypatch.setattr(sweep, "conduct", lambda *asked, **how: conduct(*asked, **(how | {"cluster": cluster})))
+    assert main(ONE[0], "seed=0,1,2,3,4", *ONE[2:]) == 1  # all are cancelled
+    assert batches == [2, 2, 1]
+
+
+def test_what_a_queue_does_not_take_at_once_is_submitted_later(main: Main, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up = Idle()
+
+    def submit(batch: list[list[str]], folder: Path, name: str) -> list[tuple[str, Path]]:
+        return made_up.submit(batch[:3], folder, name)
+
+    monkeypatch.setattr(submitted, "queue_named", lambda name: made_up)
+    monkeypatch.setattr(submitted, "FIRST_POLL_SECONDS", 0.01)
+    cluster = Cluster("made-up", submit, 1, "sweep")
+    monkeypatch.setattr(sweep, "conduct", lambda *asked, **how: conduct(*asked, **(how | {"cluster": cluster})))
+    assert main(ONE[0], "seed=0,1,2,3,4", *ONE[2:]) == 1
+    assert len(made_up.submitted) == len({tuple(overrides) for overrides in made_up.submitted}) == 5

@@ -13,7 +13,8 @@ import yaml
 
 import alexnet_sweep
 from alexnet_sweep import sweep
-from alexnet_sweep.store import DEAD_AFTER_SECONDS, RunFolder
+from alexnet_sweep.locks import DEAD_AFTER_SECONDS
+from alexnet_sweep.store import RunFolder
 from conftest import Main
 
 SMALL = ("model.width=0.05", "trainer.epochs=2", "trainer.cpu_threads=1", "eval.clean_train_images=64")

@@ -18,7 +18,7 @@ from loguru import logger
 from PIL import Image
 
 from alexnet_sweep.config import DataConfig
-from alexnet_sweep.data.builders import Heartbeat, Progress, only_builder, part_of
+from alexnet_sweep.data.builders import Progress, building, only_builder, part_of
 from alexnet_sweep.data.colours import Sums
 from alexnet_sweep.data.decode import BadImage, decode, square
 from alexnet_sweep.data.images import jpeg_of, pixels_of, stored_bytes
@@ -63,11 +63,11 @@ def build(data: DataConfig, folder: Path, opened: Open, progress: Progress) -> N
         try:
             shutil.rmtree(scratch, ignore_errors=True)
             scratch.mkdir(parents=True)
-            with Heartbeat(part) as heart, warnings.catch_warnings():
+            with building(folder) as beat, warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Pillow's, of images that it reads all the same
 
                 def told(done: int, total: int) -> None:
-                    heart.note(done, total)
+                    beat(done, total)
                     progress(done, total)
 
                 _pack(opened(scratch), data, folder, part, told)
