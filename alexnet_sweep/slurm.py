@@ -1,4 +1,4 @@
-"""SLURM's queue: what `squeue`, `sacct` and `scancel` say, as `alexnet_sweep.queues` puts it. Imports no torch."""
+"""SLURM's queue: what its commands say, as `alexnet_sweep.queues` puts it. Imports no torch."""
 
 import re
 import subprocess
@@ -61,6 +61,16 @@ class SlurmQueue:
 
 
 queue = SlurmQueue()
+
+
+def largest_array() -> int | None:
+    """How many jobs an array may have here; 1 where there are no arrays, None where it is not said.
+
+    Raises:
+        QueueError: where the cluster cannot be asked.
+    """
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", _ask("scontrol", "show", "config"), re.MULTILINE)
+    return None if found is None else max(1, int(found[1]))
 
 
 def _seen(state: str, code_and_signal: tuple[int, int], reason: str = "", restarts: str = "0") -> Seen:

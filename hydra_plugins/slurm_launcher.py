@@ -43,16 +43,19 @@ class SlurmLauncher(SubmititLauncher):  # type: ignore[misc]
         return str(self.params["name"])
 
     def submit(self, batch: Sequence[Sequence[str]], folder: Path, name: str) -> list[tuple[str, Path]]:
-        """Submit override lists, as one array of this name; the job and the log of each.
+        """Submit override lists, as arrays of this name; the job and the log of each, of as many as these may have.
+
+        Arrays share `array_parallelism` out, so that there are no more of them than that.
 
         Raises:
-            QueueError: where SLURM refuses them.
+            Refused: where SLURM refuses them.
             ConfigError: where they would be asked to stop before they start.
         """
         import submitit
 
         from alexnet_sweep.errors import ConfigError
-        from alexnet_sweep.queues import QueueError
+        from alexnet_sweep.queues import Refused
+        from alexnet_sweep.slurm import largest_array
 
         delay, minutes = self.params.get("signal_delay_s", 0), self.params["timeout_min"]
         if delay >= 60 * minutes:
@@ -75,18 +78,23 @@ class SlurmLauncher(SubmititLauncher):  # type: ignore[misc]
             (list(overrides), "hydra.sweep.dir", number, f"job_id_for_{number}", Singleton.get_state())
             for number, overrides in enumerate(batch)
         ]
+        jobs: list[Any] = []
         try:
             executor = submitit.AutoExecutor(
                 cluster="slurm", folder=str(folder.absolute() / "%j"), slurm_max_num_timeout=timeouts
             )
-            executor.update_parameters(**named)
             with _as_if_outside_of_a_job():
-                jobs = executor.map_array(self, *zip(*arguments, strict=True))
+                arrays = shared_out(len(batch), largest_array(), int(parameters["array_parallelism"]))
+                for jobs_of_it, parallel in arrays:
+                    executor.update_parameters(**named | {"slurm_array_parallelism": parallel})
+                    part = arguments[len(jobs) : len(jobs) + jobs_of_it]
+                    jobs += executor.map_array(self, *zip(*part, strict=True))
         except (RuntimeError, ValueError, OSError) as error:
             reason = " ".join(str(getattr(error, "stderr", None) or error).split())
-            raise QueueError(
-                f"hydra/launcher=slurm: not submitted ({reason}); hydra.launcher.* holds what is asked for, such as "
-                "partition, account, gpus_per_node, mem_gb"
+            raise Refused(
+                f"hydra/launcher=slurm: {len(batch)} jobs not submitted ({reason}); hydra.launcher.* holds what is "
+                "asked for, such as partition, account, gpus_per_node, mem_gb; where they are too many, "
+                "hydra.sweeper.max_batch_size=N has no more than N in the queue"
             ) from error
         together = self.params.get("stderr_to_stdout")
         return [(job.job_id, job.paths.stdout if together else job.paths.stderr) for job in jobs]
@@ -124,6 +132,18 @@ class SlurmLauncher(SubmititLauncher):  # type: ignore[misc]
             elif stopped.signal == signal.SIGTERM:
                 _hold()
             raise
+
+
+def shared_out(jobs: int, largest: int | None, parallel: int) -> list[tuple[int, int]]:
+    """The arrays that carry out as many of the jobs as they may: of how many each, and how many of them at a time."""
+    if largest is None or jobs <= largest:
+        return [(jobs, parallel)]
+    arrays = min(-(-jobs // largest), parallel)
+    jobs = min(jobs, arrays * largest)
+    return [
+        (jobs * (number + 1) // arrays - jobs * number // arrays, parallel // arrays + (number < parallel % arrays))
+        for number in range(arrays)
+    ]
 
 
 def _hold() -> None:

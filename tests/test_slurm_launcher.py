@@ -6,16 +6,26 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from alexnet_sweep import slurm
 from alexnet_sweep.errors import ConfigError
 from hydra_plugins import slurm_launcher
-from hydra_plugins.slurm_launcher import OF_A_TEAM, PORTS, SlurmLauncher
+from hydra_plugins.slurm_launcher import OF_A_TEAM, PORTS, SlurmLauncher, shared_out
 
 submitit = pytest.importorskip("submitit")
 
 
 def launcher(**changes: Any) -> Any:
-    params = {"nodes": 1, "tasks_per_node": 1, "cpus_per_task": 4, "name": "sweep", "max_num_timeout": 3}
+    params = {
+        "array_parallelism": 16,
+        "nodes": 1,
+        "tasks_per_node": 1,
+        "cpus_per_task": 4,
+        "name": "sweep",
+        "max_num_timeout": 3,
+    }
     return SlurmLauncher(**(params | {"submitit_folder": "unused", "timeout_min": 60} | changes))
 
 
@@ -32,6 +42,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **changes: Any) -> di
             return [SimpleNamespace(job_id=f"7_{number}", paths=paths) for number in range(len(arguments[0]))]
 
     monkeypatch.setattr(submitit, "AutoExecutor", Executor)
+    monkeypatch.setattr(slurm, "largest_array", lambda: 1001)
     jobs = launcher(**changes).submit([["seed=0"], ["seed=1"]], tmp_path, "sweep-1")
     log = tmp_path / ("out" if changes.get("stderr_to_stdout") else "err")
     assert jobs == [("7_0", log), ("7_1", log)]
@@ -48,6 +59,22 @@ def test_jobs_are_requeued_whatever_the_site_does_and_end_with_a_lost_process(
     given = asked(monkeypatch, tmp_path, additional_parameters={"no-requeue": True}, cpus_per_task=None)
     assert given["slurm_additional_parameters"] == {"no-requeue": True}
     assert given["slurm_srun_args"] == ["--kill-on-bad-exit=1"]
+
+
+@given(st.integers(1, 5000), st.integers(1, 1001), st.integers(1, 64))
+def test_arrays_are_no_larger_than_allowed_and_share_what_may_run_at_a_time(
+    jobs: int, largest: int, parallel: int
+) -> None:
+    arrays = shared_out(jobs, largest, parallel)
+    assert all(1 <= size <= largest for size, _ in arrays)
+    assert all(at_a_time >= 1 for _, at_a_time in arrays) and sum(at_a_time for _, at_a_time in arrays) == parallel
+    carried_out = sum(size for size, _ in arrays)
+    assert carried_out == jobs or len(arrays) == parallel  # the others' turn comes later
+    assert max(size for size, _ in arrays) - min(size for size, _ in arrays) <= 1
+
+
+def test_a_cluster_that_does_not_say_how_large_an_array_may_be_gets_one() -> None:
+    assert shared_out(5000, None, 16) == [(5000, 16)]
 
 
 def test_the_log_is_where_errors_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

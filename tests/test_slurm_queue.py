@@ -92,6 +92,15 @@ def test_what_carries_a_name_is_withdrawn(monkeypatch: pytest.MonkeyPatch) -> No
     assert slurm.queue.withdraw("sweep-1") == 0
 
 
+@pytest.mark.parametrize(("said", "expected"), [("1001", 1001), ("0", 1), ("50", 50)])
+def test_a_cluster_says_how_large_an_array_may_be(monkeypatch: pytest.MonkeyPatch, said: str, expected: int) -> None:
+    config = f"MailProg                = /bin/mail\nMaxArraySize            = {said}\nMaxJobCount = 10000\n"
+    asking(monkeypatch, scontrol=(0, config))
+    assert slurm.largest_array() == expected
+    asking(monkeypatch, scontrol=(0, "nothing of the kind"))
+    assert slurm.largest_array() is None
+
+
 @pytest.mark.parametrize("line", ["7|FAILED|None|0|1:0|a|", "7|FAILED", "slurm_load_jobs: something new"])
 def test_what_is_not_understood_is_one_line(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
     asking(monkeypatch, squeue=(0, f"{line}\n"))
