@@ -140,9 +140,12 @@ def run_one(config: Config, *, in_a_sweep: bool = False) -> dict[str, Any] | Non
     with team_of_environment(effective_device(config.trainer.device), processes, rank, local) as team:
         if team.leads:
             try:
-                return _run_one(config, in_a_sweep=in_a_sweep, team=team)
-            finally:
-                team.go(False)  # where there was no run: nobody waits for one
+                result = _run_one(config, in_a_sweep=in_a_sweep, team=team)
+            except BaseException:
+                team.call_off()
+                raise
+            team.go(False)  # where there was no run: nobody waits for one
+            return result
         if team.told():
             with backend(config.trainer, team.local_size):
                 follow(team, config)

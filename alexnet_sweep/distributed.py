@@ -23,22 +23,30 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from alexnet_sweep import machine
-from alexnet_sweep.errors import ConfigError
+from alexnet_sweep.errors import ConfigError, one_line
 
 _stores: Any = dist  # that they are in there, type checkers do not know
 READY = "ready"  # and its number: a process that is about to join
 STOPPED = ": Interrupted: "  # in the word of a process that was asked to stop
 FAILED = "failed"  # where a process leaves word of its error
 POLL_SECONDS = 0.1
-JOIN = timedelta(minutes=10)  # for processes that others start: on a busy file system PyTorch alone may take minutes
-USERS = (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)  # the leader hears these, and asks all processes to stop
+START = timedelta(minutes=10)  # for processes that others start: on a busy file system PyTorch alone may take minutes
+JOIN = timedelta(minutes=1)  # for processes that are there, to find each other
+LAUNCHERS = (signal.SIGUSR1, signal.SIGUSR2)  # by which a launcher tells of a time limit
+USERS = (signal.SIGINT, *LAUNCHERS)  # the leader hears these, and asks all processes to stop
+SIGNALS = 1000  # more than there are
 # How PyTorch tells of a connection that another process has lost; other errors it raises have the same types.
 LOST = re.compile(r"gloo/(gloo|transport)/|Gloo connect|NCCL|Connection (closed|reset) by peer|Broken pipe")
+TOGETHER = timedelta(minutes=30)  # for one whose part of a step takes longer, or that saves
 PATIENCE = timedelta(days=1)  # a lost connection is noticed at once; this is for those that wait for the leader's data
 
 
 class ProcessLost(Exception):
     """A process of the run has ended before the run did; the cause as far as it is known."""
+
+
+class _NotJoined(ProcessLost):
+    """Before the run began."""
 
 
 @dataclass
@@ -49,6 +57,7 @@ class Team:
     size: int = 1
     local_rank: int = 0  # among those on this machine
     local_size: int = 1
+    gpus: tuple[int, ...] = ()  # of the processes on this machine, by their local rank; without, the first ones
     control: Any = field(default=None, repr=False)  # a process group on the CPU
     store: Any = field(default=None, repr=False)
     going: bool = False  # whether the leader has said if there is a run
@@ -77,13 +86,16 @@ class Team:
             dist.all_reduce(values)
         return values
 
-    def any(self, flag: bool) -> bool:
-        """Whether it is so in any process; all of them ask, and hear the same."""
+    def asked_to_stop(self, number: int) -> int:
+        """The signal by which any process was asked to stop, 0 without; all of them ask, and hear the same.
+
+        One that a launcher sends comes before those that a person does: it says what happens afterwards.
+        """
         if self.size == 1:
-            return flag
-        flags = torch.tensor([int(flag)])
-        dist.all_reduce(flags, dist.ReduceOp.MAX, self.control)
-        return bool(flags.item())
+            return number
+        weight = torch.tensor([number + (SIGNALS if number in LAUNCHERS else 0)])
+        dist.all_reduce(weight, dist.ReduceOp.MAX, self.control)
+        return int(weight.item()) % SIGNALS
 
     def gathered(self, value: Any) -> list[Any]:
         """Every process's value, by rank."""
@@ -117,6 +129,11 @@ class Team:
             self.going = True
             self.told(going)
 
+    def call_off(self) -> None:
+        """As `go(False)`, by a leader with an error of its own, which is to be told of even if the others are gone."""
+        with suppress(RuntimeError):  # as all errors of lost connections
+            self.go(False)
+
     def device(self, kind: torch.device) -> torch.device:
         """
         Raises:
@@ -129,7 +146,7 @@ class Team:
                 f"trainer.processes={self.size}: {self.local_size} processes on {machine.host()}, which has "
                 f"{torch.cuda.device_count()} GPUs; allowed: one process a GPU"
             )
-        return torch.device("cuda", self.local_rank)
+        return torch.device("cuda", self.gpus[self.local_rank] if self.gpus else self.local_rank)
 
     def leave_word(self, error: BaseException) -> None:
         """What has gone wrong here, for the leader."""
@@ -153,19 +170,27 @@ class Team:
 @contextmanager
 def team_of_environment(kind: torch.device, processes: int, rank: int, local: tuple[int, int]) -> Iterator[Team]:
     """The team whose processes somebody else has started, and told where to meet (MASTER_ADDR, MASTER_PORT)."""
-    store, _, _ = next(iter(_stores.rendezvous("env://", rank, processes, timeout=JOIN)))
+    store, _, _ = next(iter(_stores.rendezvous("env://", rank, processes, timeout=START)))
+    store.set(f"{READY}{rank}", "")
+    store.wait([f"{READY}{number}" for number in range(processes)], START)
     with _joined(kind, store, Team(rank, processes, *local)) as team:
         yield team
 
 
 @contextmanager
-def team_started_here(kind: torch.device, processes: int, follow: Callable[..., None], config: Any) -> Iterator[Team]:
-    """This process leads a team of `processes`, of which it starts the others with `follow(team, config)`."""
+def team_started_here(
+    kind: torch.device, processes: int, follow: Callable[..., None], config: Any, gpus: tuple[int, ...] = ()
+) -> Iterator[Team]:
+    """This process leads a team of `processes`, of which it starts the others with `follow(team, config)`.
+
+    Raises:
+        ProcessLost: one of them has ended before all had joined.
+    """
     if processes == 1:
         yield Team()
         return
     store = _stores.TCPStore("127.0.0.1", 0, processes, is_master=True, wait_for_workers=False)
-    arguments = (kind, store.port, processes, follow, config)
+    arguments = (kind, store.port, processes, gpus, follow, config)
     multiprocessing: Any = torch.multiprocessing
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, USERS)  # what is started here starts with the same
     try:
@@ -176,8 +201,15 @@ def team_started_here(kind: torch.device, processes: int, follow: Callable[..., 
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     try:
         _await(store, others.processes)
-        with _joined(kind, store, Team(0, processes, 0, processes)) as team:
+        with _joined(kind, store, Team(0, processes, 0, processes, gpus)) as team:
             yield team
+    except _NotJoined as error:
+        ended = [
+            f"process {rank} ended before it joined (exit code {other.exitcode})"
+            for rank, other in enumerate(others.processes, start=1)
+            if not other.is_alive()
+        ]
+        raise ProcessLost("; ".join([*ended, str(error)])) from error
     finally:
         for other in others.processes:
             other.join(timeout=10)
@@ -200,7 +232,15 @@ def _await(store: Any, others: Sequence[Any]) -> None:
             other.join(timeout=POLL_SECONDS)
 
 
-def _other(index: int, kind: torch.device, port: int, processes: int, follow: Callable[..., None], config: Any) -> None:
+def _other(
+    index: int,
+    kind: torch.device,
+    port: int,
+    processes: int,
+    gpus: tuple[int, ...],
+    follow: Callable[..., None],
+    config: Any,
+) -> None:
     from loguru import logger
 
     for number in USERS:
@@ -210,24 +250,41 @@ def _other(index: int, kind: torch.device, port: int, processes: int, follow: Ca
     logger.remove()  # the leader tells of the run
     store = _stores.TCPStore("127.0.0.1", port, processes, is_master=False)
     store.set(f"{READY}{index + 1}", "")
-    with _joined(kind, store, Team(index + 1, processes, index + 1, processes)) as team:
+    with _joined(kind, store, Team(index + 1, processes, index + 1, processes, gpus)) as team:
         follow(team, config)
 
 
 @contextmanager
 def _joined(kind: torch.device, store: Any, team: Team) -> Iterator[Team]:
+    """
+    Raises:
+        ProcessLost: a process that was there has ended before all had joined.
+    """
     backend = "cpu:gloo,cuda:nccl" if kind.type == "cuda" else "gloo"
     if kind.type == "cuda":
         torch.cuda.set_device(team.device(kind))
-    dist.init_process_group(backend, store=_stores.PrefixStore("group", store), rank=team.rank, world_size=team.size)
+    meeting = _stores.PrefixStore("group", store)
     try:
+        # Where they join no signal is heard, nor that another one has ended: for a short time only.
+        dist.init_process_group(backend, store=meeting, rank=team.rank, world_size=team.size, timeout=JOIN)
         # Beside the data's own: whoever waits here for the leader, or is asked whether to stop, does it on the CPU.
-        team.control = dist.new_group(backend="gloo", timeout=PATIENCE)
+        team.control = dist.new_group(backend="gloo", timeout=JOIN)
+        everybody: Any = dist.group.WORLD
+    except dist.DistError as error:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+        else:  # what that resets too: PyTorch counts the groups of a process, and names them so
+            _stores.distributed_c10d._world.group_count = 0
+        raise _NotJoined(f"not all processes have joined within {JOIN.seconds} s ({one_line(error)})") from error
+    everybody.set_timeout(TOGETHER)
+    team.control.set_timeout(PATIENCE)
+    try:
         team.store = store
         yield team
     except BaseException as error:
         if not team.leads:
             team.leave_word(error)
+        everybody.abort()  # else its end would wait for answers that a lost process owes
         raise
     finally:
         dist.destroy_process_group()

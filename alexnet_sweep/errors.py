@@ -38,7 +38,9 @@ class RunsFailed(Exception):
 class Interrupted(KeyboardInterrupt):
     """The user asked to stop; what was reached is saved. Exit code 130."""
 
-    signal: int | None = None  # that asked for it, where it was one
+    def __init__(self, *message: str, signal: int | None = None) -> None:
+        super().__init__(*message)
+        self.signal = signal  # that asked for it, where it was one
 
 
 def nearest(found: str, allowed: Iterable[str]) -> str:

@@ -23,7 +23,7 @@ from alexnet_sweep.distributed import STOPPED, Team, team_started_here
 from alexnet_sweep.errors import FolderError, Interrupted
 from alexnet_sweep.files import whole_file
 from alexnet_sweep.identity import names_digest, plain, source_hash, training_source_hash
-from alexnet_sweep.launching import own_gpu
+from alexnet_sweep.launching import own_gpus
 from alexnet_sweep.narrate import Narrator, logging_to
 from alexnet_sweep.outcome import centre_errors, final_outcome
 from alexnet_sweep.readers import Trial, key_of, remember, remembered
@@ -78,17 +78,17 @@ def run(
     kind = effective_device(config.trainer.device)
     folder = RunFolder(Path(config.paths.runs) / run_id)
     claimed = folder.claimed(config.trainer.epochs, source_hash(config), admit)
-    gpus = torch.cuda.device_count() if kind.type == "cuda" and config.trainer.processes == 1 else 0
     here = config.trainer.processes if team is None else team.local_size
-    with own_gpu(gpus) as gpu, stop_on_signal() as stop, claimed as claim, logging_to(folder):
-        device = kind if gpu is None else torch.device("cuda", gpu)
-        if gpu is not None:
+    gpus = torch.cuda.device_count() if kind.type == "cuda" and team is None else 0
+    with own_gpus(gpus, here) as own, stop_on_signal() as stop, claimed as claim, logging_to(folder):
+        device = torch.device("cuda", own[0]) if own else kind
+        if own:
             torch.cuda.set_device(device)
         for warning in warnings:
             logger.warning("{}", warning)
         folder.failure.unlink(missing_ok=True)
         try:
-            with backend(config.trainer, here), _team(team, kind, config) as members:
+            with backend(config.trainer, here), _team(team, kind, config, own) as members:
                 members.go()
                 try:
                     return _run(config, members.device(device), folder, claim, stop, training_id, members)
@@ -108,10 +108,10 @@ def run(
             raise
 
 
-def _team(team: Team | None, kind: torch.device, config: Config) -> AbstractContextManager[Team]:
+def _team(team: Team | None, kind: torch.device, config: Config, gpus: tuple[int, ...]) -> AbstractContextManager[Team]:
     if team is not None:
         return nullcontext(team)
-    return team_started_here(kind, config.trainer.processes, _follow_here, config)
+    return team_started_here(kind, config.trainer.processes, _follow_here, config, gpus)
 
 
 def _follow_here(team: Team, config: Config) -> None:
@@ -128,6 +128,11 @@ def follow(team: Team, config: Config) -> None:
         Interrupted: a process of the run was asked to stop.
     """
     with stop_on_signal() as stop:
+
+        def look() -> None:
+            if number := team.asked_to_stop(stop()):
+                raise Interrupted("stopped with the other processes of the run", signal=number)
+
         job = assemble(config, team.device(effective_device(config.trainer.device)), team=team)
         start = team.told_state(dict)
         job.trainer.restore(start["trainer"])
@@ -139,14 +144,9 @@ def follow(team: Team, config: Config) -> None:
                 if step.ends_epoch:
                     _epoch_row(config, job, lambda: None)
                     job.trainer.close_epoch()
-                if team.any(stop()):
-                    raise Interrupted("stopped with the other processes of the run")
+                look()
 
-        def beat() -> None:
-            if team.any(stop()):
-                raise Interrupted("stopped with the other processes of the run")
-
-        final_outcome(job, config.eval, beat)
+        final_outcome(job, config.eval, look)
 
 
 def _run(
@@ -198,8 +198,8 @@ def _run(
 
     def beat() -> None:
         claim.beat()
-        if team.any(stop()):  # the checkpoint of the last epoch is saved: only the evaluation starts again
-            raise Interrupted(f"run {folder.run_id} stopped; the same command goes on with it")
+        if number := team.asked_to_stop(stop()):  # the last epoch's checkpoint is saved: only this starts again
+            raise Interrupted(f"run {folder.run_id} stopped; the same command goes on with it", signal=number)
 
     errors, table = final_outcome(job, config.eval, beat)
     folder.write_predictions(table)
@@ -296,13 +296,13 @@ def _train(
             due = trainer.epoch % config.checkpoint.every_epochs == 0 or trainer.epoch == config.trainer.epochs
         else:
             due = time.monotonic() - saved >= 60 * config.checkpoint.every_minutes
-        stopping = trainer.team.any(stop())
+        stopping = trainer.team.asked_to_stop(stop())
         if due or stopping:
             history.seconds += time.monotonic() - saved
             saved = time.monotonic()
             checkpoint.save(folder.checkpoint, trainer, vars(history))
         if stopping:
-            raise Interrupted(f"run {folder.run_id} stopped; the same command goes on with it")
+            raise Interrupted(f"run {folder.run_id} stopped; the same command goes on with it", signal=stopping)
         if trial is not None:
             trial.after_step(ends_epoch=step.ends_epoch)
             if trial.chosen is not None:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import filelock
@@ -47,11 +47,11 @@ def started_as() -> tuple[int, int, tuple[int, int]] | None:
     return int(told["RANK"]), int(told["WORLD_SIZE"]), local
 
 
-def how_many_at_once(wanted: int | None, gpus: int, runs_per_gpu: int) -> int:
-    """As many as asked for; else one for each free place on a GPU, or without GPUs one for each core."""
+def how_many_at_once(wanted: int | None, gpus: int, runs_per_gpu: int, processes: int = 1) -> int:
+    """As many as asked for; else as have a place on a GPU for each process, or without GPUs a core; one at least."""
     if wanted is not None:
         return wanted
-    return gpus * runs_per_gpu if gpus else machine.usable_cores()
+    return max(1, (gpus * runs_per_gpu if gpus else machine.usable_cores()) // processes)
 
 
 @contextmanager
@@ -70,14 +70,14 @@ def sharing(runs: int, runs_per_gpu: int) -> Iterator[None]:
 
 
 @contextmanager
-def own_gpu(gpus: int, places: Path | None = None) -> Iterator[int | None]:
-    """The number of a GPU that no other run of a sweep on this machine uses, for as long as the block lasts.
+def own_gpus(gpus: int, wanted: int = 1, places: Path | None = None) -> Iterator[tuple[int, ...]]:
+    """The numbers of so many GPUs that no other run of a sweep on this machine uses, for as long as the block lasts.
 
-    None where there is nothing to share: no GPU, or one run at a time. Waits while all are taken; a place is free
-    again when its process ends, however it ends.
+    Empty where there is nothing to share: too few GPUs, or one run at a time. Waits while too many are taken, and keeps
+    none meanwhile; a place is free again when its process ends, however it ends.
     """
-    if gpus == 0 or at_once_here() == 1:
-        yield None
+    if gpus < wanted or at_once_here() == 1:
+        yield ()
         return
     folder = places or Path(tempfile.gettempdir())
     told = os.environ.get(RUNS_PER_GPU, "1")
@@ -86,19 +86,21 @@ def own_gpu(gpus: int, places: Path | None = None) -> Iterator[int | None]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "all").replace(",", "-").replace("/", "-")
     waiting = False
     while True:
-        for gpu, place in order:
-            lock = filelock.FileLock(folder / f"alexnet_sweep-{os.getuid()}-{visible}-gpu{gpu}-{place}.lock")
-            try:
-                lock.acquire(timeout=0)
-            except filelock.Timeout:
-                continue
-            try:
-                yield gpu
-            finally:
-                lock.release()
-            return
+        with ExitStack() as taken:
+            found: list[int] = []
+            for gpu, place in order:
+                lock = filelock.FileLock(folder / f"alexnet_sweep-{os.getuid()}-{visible}-gpu{gpu}-{place}.lock")
+                if gpu in found or len(found) == wanted:
+                    continue
+                with suppress(filelock.Timeout):
+                    lock.acquire(timeout=0)
+                    taken.callback(lock.release)
+                    found.append(gpu)
+            if len(found) == wanted:
+                yield tuple(found)
+                return
         if not waiting:
-            logger.info("waiting for one of {} GPUs", gpus)
+            logger.info("waiting for {} of {} GPUs", wanted, gpus)
             waiting = True
         time.sleep(POLL_SECONDS)
 

@@ -6,15 +6,16 @@ from contextlib import contextmanager
 
 from alexnet_sweep.errors import Interrupted
 
-Stop = Callable[[], bool]
+Stop = Callable[[], int]
 
 
 @contextmanager
 def stop_on_signal() -> Iterator[Stop]:
-    """A question to ask between steps: has Ctrl-C or SIGTERM come? A second Ctrl-C stops at once.
+    """A question to ask between steps: which signal has come, Ctrl-C or SIGTERM; 0 as long as none has.
 
     So does a user signal for which whoever started this process has set a handler, as launchers of clusters do to hear
-    of a time limit: it is the `signal` of the `Interrupted` that leaves the block, to be acted on there.
+    of a time limit: it comes before the others, and is the `signal` of the `Interrupted` that leaves the block, to be
+    acted on there, unless that names one itself. A second Ctrl-C stops at once.
     """
     asked: list[int] = []
     before = {}
@@ -24,6 +25,9 @@ def stop_on_signal() -> Iterator[Stop]:
             raise KeyboardInterrupt
         asked.append(number)
 
+    def asked_by() -> int:
+        return next((number for number in asked if number in theirs), asked[0] if asked else 0)
+
     theirs = [number for number in (signal.SIGUSR1, signal.SIGUSR2) if callable(signal.getsignal(number))]
     try:
         for number in (signal.SIGINT, signal.SIGTERM, *theirs):
@@ -31,9 +35,9 @@ def stop_on_signal() -> Iterator[Stop]:
     except ValueError:  # not the main thread: whoever runs us there owns the signals
         before.clear()
     try:
-        yield lambda: bool(asked)
+        yield asked_by
     except Interrupted as stopped:
-        stopped.signal = next((number for number in asked if number in theirs), asked[0] if asked else None)
+        stopped.signal = stopped.signal or asked_by() or None
         raise
     except KeyboardInterrupt as second:
         raise Interrupted("stopped at once; the same command goes on from the last checkpoint") from second

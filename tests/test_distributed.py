@@ -1,5 +1,6 @@
 """Several processes train one run: the updates of one process, every image once, and no end without its cause."""
 
+import multiprocessing
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alexnet_sweep import job
+from alexnet_sweep import distributed, job
 from alexnet_sweep.assemble import assemble
 from alexnet_sweep.config import Config
 from alexnet_sweep.distributed import ProcessLost, Team, team_started_here
@@ -135,6 +137,66 @@ def test_a_process_that_dies_before_it_joins_ends_the_run(to_the_other: Callable
         pytest.fail("nobody is there")
 
 
+def dies_while_it_joins(*arguments: Any) -> None:
+    """In the place of `_other`: there, and gone before it has joined."""
+    index, _, port, processes = arguments[:4]
+    store = torch.distributed.TCPStore("127.0.0.1", port, processes, is_master=False)
+    store.set(f"{distributed.READY}{index + 1}", "")
+    os._exit(3)
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_while_it_joins_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "_other", dies_while_it_joins)
+    monkeypatch.setattr(distributed, "JOIN", timedelta(seconds=2))
+    with (
+        pytest.raises(ProcessLost, match=r"process 1 ended before it joined \(exit code 3\); not all processes have"),
+        team_started_here(CPU, 2, does_nothing, None),
+    ):
+        pytest.fail("nobody is there")
+
+
+def is_asked(team: Team, config: Config | None) -> None:
+    """Of two processes the second hears of a time limit alone; both hear Ctrl-C, and then nothing."""
+    assert team.asked_to_stop(signal.SIGUSR2 if team.rank == 1 else 0) == signal.SIGUSR2
+    assert team.asked_to_stop(signal.SIGUSR2 if team.rank == 1 else signal.SIGTERM) == signal.SIGUSR2
+    assert team.asked_to_stop(signal.SIGINT) == signal.SIGINT
+    assert team.asked_to_stop(0) == 0
+
+
+@pytest.mark.slow
+def test_all_processes_hear_by_which_signal_any_was_asked_to_stop() -> None:
+    with team_started_here(CPU, 2, is_asked, None) as team:
+        is_asked(team, None)
+
+
+def leaves(team: Team, config: Config | None) -> None:
+    team.told()
+    os._exit(3)
+
+
+@pytest.mark.slow
+def test_a_leader_with_an_error_of_its_own_tells_of_that_even_if_nobody_hears_it() -> None:
+    with pytest.raises(ValueError, match="the disk is full"), team_started_here(CPU, 2, leaves, None) as team:
+        team.told()
+        try:
+            raise ValueError("the disk is full")
+        except ValueError:
+            while True:  # until the other one is gone
+                team.going = False
+                team.call_off()
+                if not multiprocessing.active_children():
+                    break
+            raise
+
+
+def test_processes_take_the_gpus_that_are_the_runs_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    cuda = torch.device("cuda")
+    assert [str(Team(rank, 2, rank, 2).device(cuda)) for rank in (0, 1)] == ["cuda:0", "cuda:1"]
+    assert [str(Team(rank, 2, rank, 2, (3, 1)).device(cuda)) for rank in (0, 1)] == ["cuda:3", "cuda:1"]
+
+
 def test_a_process_that_is_started_here_leaves_signals_to_the_leader(
     to_the_other: Callable[[int], threading.Thread],
 ) -> None:
@@ -179,8 +241,8 @@ def test_a_run_of_two_processes_stops_during_its_last_evaluation(
         return final_outcome(*arguments)
 
     @contextmanager
-    def stop() -> Iterator[Callable[[], bool]]:
-        yield lambda: bool(evaluates)
+    def stop() -> Iterator[Callable[[], int]]:
+        yield lambda: signal.SIGINT if evaluates else 0
 
     monkeypatch.setattr(job, "final_outcome", noted)
     monkeypatch.setattr(job, "stop_on_signal", stop)

@@ -4,6 +4,7 @@ import copy
 import importlib
 import json
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -493,13 +494,13 @@ def stopping_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     """Ctrl-C after so many steps."""
     asked = 0
 
-    def stop() -> bool:
+    def stop() -> int:
         nonlocal asked
         asked += 1
-        return asked >= steps
+        return signal.SIGINT if asked >= steps else 0
 
     @contextmanager
-    def stopped() -> Iterator[Callable[[], bool]]:
+    def stopped() -> Iterator[Callable[[], int]]:
         yield stop
 
     with monkeypatch.context() as patch:
