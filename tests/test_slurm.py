@@ -1,11 +1,14 @@
 """Studies on a real SLURM cluster: the bytes of the local ones, whatever happens to a job or to who waits for it."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,9 +75,34 @@ def until(condition: Callable[[], Any], process: "subprocess.Popen[str] | None" 
 
 
 def jobs_of(folder: Path) -> list[dict[str, str]]:
-    (file,) = folder.glob("runs/_studies/*/jobs.json")
-    jobs: list[dict[str, str]] = json.loads(file.read_text())["jobs"]
-    return jobs
+    """What studies have submitted themselves, each in that order."""
+    found = [json.loads(file.read_text())["jobs"] for file in sorted(folder.glob("runs/_studies/*/jobs.json"))]
+    return [job for jobs in found for job in jobs if "study" not in job]
+
+
+def warned(*asked: tuple["subprocess.Popen[str]", Path, str]) -> None:
+    """Ask these runs to stop as SLURM does before a time limit, each once it trains, and until it is requeued.
+
+    scancel tries again and again once the job is requeued: it is not waited for.
+    """
+    warnings: dict[Path, subprocess.Popen[bytes]] = {}
+    still = list(asked)
+
+    def all_are_requeued() -> bool:
+        for process, folder, arm in list(still):
+            assert process.poll() is None, ended(process)
+            if folder not in warnings and trains(folder, arm):
+                run_id = rows(folder)[arm].run_id
+                (job,) = (job["job"] for job in jobs_of(folder) if job["run_id"] == run_id)
+                warnings[folder] = subprocess.Popen(["scancel", "--signal=USR2", job], stderr=subprocess.DEVNULL)
+            elif folder in warnings and rows(folder)[arm].queue not in ("running", None):
+                still.remove((process, folder, arm))
+        return not still
+
+    until(all_are_requeued)
+    for warning in warnings.values():
+        warning.kill()
+        warning.wait()
 
 
 def files(folder: Path, *names: str) -> dict[str, bytes]:
@@ -92,12 +120,18 @@ def ask(*command: str) -> str:
 
 GRID = ("-m", "model/lrn=on,off", "seed=0,1,2,3", "model.width=0.05", "trainer.epochs=2")
 FEW_AT_ONCE = "hydra.launcher.array_parallelism=2"
+LAUNCHERS = {
+    "in one process": (),
+    "a process each": ("sweep.isolation=process",),
+    "joblib": ("hydra/launcher=joblib", "sweep.at_once=2"),
+    "submitit": ("hydra/launcher=submitit_local", "sweep.at_once=2"),
+}
 
 
 @dataclass(frozen=True)
 class LeftAndFound:
     folder: Path
-    local: Path
+    local: dict[str, Path]  # by launcher
     left: Ended
     report_meanwhile: str
     rows_meanwhile: dict[str, Row]
@@ -107,20 +141,27 @@ class LeftAndFound:
 
 @pytest.fixture(scope="module")
 def left_and_found(cluster: Path) -> LeftAndFound:
-    folder, local = cluster / "left", cluster / "local"
-    alone = ran(local, *GRID)
-    assert alone.code == 0, alone.err
+    folder, local = cluster / "left", {way: cluster / way for way in LAUNCHERS}
     waiting = started(folder, *GRID, *SLURM, FEW_AT_ONCE)
     until(lambda: list(folder.glob("runs/*/result.json")), waiting)
     waiting.send_signal(signal.SIGINT)
-    left = ended(waiting)
-    meanwhile = rows(folder)
+    left, meanwhile = ended(waiting), dict[str, Row]()
+
+    def some_run_and_some_wait() -> bool:
+        meanwhile.update(rows(folder))
+        return {"running", "pending (JobArrayTaskLimit)"} <= {row.queue for row in meanwhile.values()}
+
+    until(some_run_and_some_wait)
     still_there = len(ask("squeue", "-h", "-r", "-o", "%i").split())
     (study,) = (path.parent.name for path in folder.glob("runs/_studies/*/plan.json"))
     report = subprocess.run(
         [sys.executable, "-m", "alexnet_sweep.report", study], cwd=folder, capture_output=True, text=True, check=True
     )
-    return LeftAndFound(folder, local, left, report.stdout, meanwhile, still_there, ran(folder, *GRID, *SLURM))
+    found = ran(folder, *GRID, *SLURM)
+    alone = [started(local[way], *GRID, *arguments) for way, arguments in LAUNCHERS.items()]
+    for process in alone:
+        assert (done := ended(process)).code == 0, done.err
+    return LeftAndFound(folder, local, left, report.stdout, meanwhile, still_there, found)
 
 
 def test_ctrl_c_leaves_the_jobs_to_the_queue(left_and_found: LeftAndFound) -> None:
@@ -135,8 +176,9 @@ def test_a_report_meanwhile_has_what_is_finished(left_and_found: LeftAndFound) -
 
 
 def test_status_shows_what_the_queue_says(left_and_found: LeftAndFound) -> None:
-    told = {row.queue for row in left_and_found.rows_meanwhile.values()}
-    assert {"running", "pending (JobArrayTaskLimit)"} & told and None in told  # None: of the finished ones
+    told = left_and_found.rows_meanwhile.values()
+    assert {"running", "pending (JobArrayTaskLimit)"} <= {row.queue for row in told}
+    assert any(row.state == "done" and row.queue is None and row.error is not None for row in told)
 
 
 def test_the_same_command_attaches_and_submits_nothing_twice(left_and_found: LeftAndFound) -> None:
@@ -147,9 +189,84 @@ def test_the_same_command_attaches_and_submits_nothing_twice(left_and_found: Lef
     assert len(jobs) == len({job["run_id"] for job in jobs}) == 8
 
 
-def test_a_study_through_slurm_gives_the_bytes_of_the_local_one(left_and_found: LeftAndFound) -> None:
+def test_a_study_has_the_same_bytes_through_all_launchers(left_and_found: LeftAndFound) -> None:
     theirs = files(left_and_found.folder)
-    assert len(theirs) == 8 * len(SAME_BYTES) and theirs == files(left_and_found.local)
+    assert len(theirs) == 8 * len(SAME_BYTES)
+    assert {way: files(folder) == theirs for way, folder in left_and_found.local.items()} == dict.fromkeys(
+        LAUNCHERS, True
+    )
+
+
+# --- several starts at once, and runs that are trained again ---
+
+
+@dataclass(frozen=True)
+class AtOnce:
+    folder: Path
+    starts: list[Ended]
+    jobs: list[dict[str, str]]
+    attempts: list[int]
+    bytes: dict[str, bytes]
+    again: Ended
+    asked_again: set[str]  # runs
+
+
+@pytest.fixture(scope="module")
+def at_once(cluster: Path) -> AtOnce:
+    """One study started twice, and another one that shares a run with it; then two runs trained again."""
+    folder, small = cluster / "at_once", ("model.width=0.05", "trainer.epochs=1", *SLURM)
+    starts = [started(folder, "-m", seeds, *small) for seeds in ("seed=0,1", "seed=0,1", "seed=1,2")]
+    results = [ended(process) for process in starts]
+    runs = sorted(path.parent for path in folder.glob("runs/*/result.json"))
+    before = jobs_of(folder), [RunFolder(run).read_status()["attempts"] for run in runs], files(folder)
+    plans = [json.loads(plan.read_text())["runs"] for plan in folder.glob("runs/_studies/*/plan.json")]
+    named, older = next({run["run_id"] for run in plan} for plan in plans if {run["seed"] for run in plan} == {0, 1})
+    result = folder / "runs" / older / "result.json"
+    result.write_text(result.read_text().replace('"source_hash": "', '"source_hash": "older'))
+    again = ran(folder, "-m", "seed=0,1", *small, f"sweep.retrain={named}", "sweep.stale=retrain")
+    return AtOnce(folder, results, *before, again, {named, older})
+
+
+def test_starts_at_the_same_time_submit_each_run_once(at_once: AtOnce) -> None:
+    assert [start.code for start in at_once.starts] == [0, 0, 0], [start.err for start in at_once.starts]
+    assert len(at_once.jobs) == len({job["run_id"] for job in at_once.jobs}) == 3
+    assert at_once.attempts == [1, 1, 1]
+
+
+def test_runs_are_trained_again_where_asked_for_and_waited_for(at_once: AtOnce) -> None:
+    assert at_once.again.code == 0 and "submitted 2 jobs" in at_once.again.err, at_once.again.err
+    new = {job["run_id"] for job in jobs_of(at_once.folder) if job not in at_once.jobs}
+    assert new == at_once.asked_again and len(jobs_of(at_once.folder)) == 5
+    assert {RunFolder(at_once.folder / "runs" / run).read_status()["attempts"] for run in new} == {2}
+    assert files(at_once.folder) == at_once.bytes
+
+
+# --- a site's own values, as the README shows them ---
+
+
+def test_a_sites_own_values_reach_the_job(cluster: Path) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    example = readme.split("# conf/hydra/launcher/here.yaml\n", 1)[1].split("\n\n", 1)[0]
+    ours = {"partition: gpu": "partition: local", "module load cuda": "export SITE=ours; env > $SLURM_JOB_ID.env"}
+    for theirs, here in ours.items():
+        assert theirs in example
+        example = example.replace(theirs, here)
+    folder = cluster / "site"
+    (folder / "conf/hydra/launcher").mkdir(parents=True)
+    (folder / "conf/hydra/launcher/here.yaml").write_text(textwrap.dedent(example))
+    arguments = ("hydra/launcher=here", "hydra.launcher.gpus_per_node=null", "model.width=0.05", "trainer.epochs=1")
+    done = ran(folder, "-m", "seed=0", "--config-dir", "conf", *arguments)
+    assert done.code == 0, done.err
+    (job,) = jobs_of(folder)
+    accounted = ask("sacct", "-X", "-n", "-P", "-o", "Partition,TimelimitRaw,ReqCPUS,ReqMem", "-j", job["job"])
+    assert accounted.strip() == "local|1440|4|16G"
+    assert "SITE=ours" in (folder / f"{job['job'].split('_')[0]}.env").read_text()
+    (study,) = (file.parent for file in folder.glob("runs/_studies/*/jobs.json"))
+    log = study / job["log"]
+    assert "run " in log.read_text() and log.is_relative_to(study)
+    (script,) = log.parent.glob("*submission.sh")
+    passed_on = {"account=vision", "mail-user=me@example.org", "mail-type=END", "requeue"}
+    assert passed_on <= {line.removeprefix("#SBATCH --") for line in script.read_text().splitlines()}
 
 
 # --- a study whose jobs are cut off ---
@@ -200,11 +317,7 @@ def cut_off(cluster: Path) -> Iterator[CutOff]:
     job = {job["run_id"]: job["job"] for job in jobs_of(folder)}
     ids = {arm: row.run_id for arm, row in rows(folder).items()}
     subprocess.run(["scancel", job[ids[CANCELLED]]], check=True)
-    # As SLURM does before a time limit. scancel tries again and again once the job is requeued: it is not waited for.
-    warning = subprocess.Popen(["scancel", "--signal=USR2", job[ids[LATE]]], stderr=subprocess.DEVNULL)
-    until(lambda: rows(folder)[LATE].queue not in ("running", None), waiting)
-    warning.kill()
-    warning.wait()
+    warned((waiting, folder, LATE))
     first = ended(waiting)
     then = rows(folder)
     another = ask("sbatch", "--parsable", "--output=/dev/null", "--wrap", "sleep 300").strip()
@@ -273,6 +386,51 @@ def test_cancelling_a_study_cancels_its_jobs_and_no_other(cut_off: CutOff) -> No
     assert {row.queue for row in cut_off.rows_at_last.values()} == {None}
 
 
+# --- a node that is lost ---
+
+ALONE = "as composed 0"
+
+
+@dataclass(frozen=True)
+class NodeLost:
+    folder: Path
+    first: Ended
+    rows_then: dict[str, Row]
+    second: Ended
+
+
+@pytest.fixture(scope="module")
+def node_lost(cluster: Path) -> NodeLost:
+    folder = cluster / "node_lost"
+    arguments = ("-m", "seed=0", "experiment=digits", "model.width=0.05", "trainer.epochs=120", *SLURM)
+    waiting = started(folder, *arguments, "+hydra.launcher.additional_parameters={no-requeue:true}")
+    until(lambda: trains(folder, ALONE), waiting)
+    (job,) = jobs_of(folder)
+    node = ask("squeue", "-h", "-o", "%N", "-j", job["job"]).strip()
+    (status,) = folder.glob("runs/*/status.json")
+    process = int(RunFolder(status.parent).read_status()["process"])
+    subprocess.run(["scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test"], check=True)
+    with suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)  # as a machine that loses its power does with all of them
+    first, then = ended(waiting), rows(folder)
+    subprocess.run(["scontrol", "update", f"NodeName={node}", "State=RESUME"], check=True)
+    until(lambda: ask("sinfo", "-h", "-n", node, "-o", "%t").strip() == "idle")
+    return NodeLost(folder, first, then, ran(folder, *arguments))
+
+
+def test_a_run_that_loses_its_node_is_interrupted_and_the_next_start_goes_on_to_the_same_bytes(
+    node_lost: NodeLost, cut_off: CutOff
+) -> None:
+    row = node_lost.rows_then[ALONE]
+    assert node_lost.first.code == 1 and "lost its node" in node_lost.first.err
+    assert row.state == "interrupted" and "lost its node" in (row.reason or "")
+    assert node_lost.second.code == 0, node_lost.second.err
+    undisturbed = cut_off.run("baseline 0")
+    assert undisturbed.run_id == row.run_id and undisturbed.read_status()["attempts"] == 1
+    assert files(node_lost.folder) == files(cut_off.folder, row.run_id)
+    assert "resumed at epoch" in RunFolder(node_lost.folder / "runs" / row.run_id).log.read_text()
+
+
 # --- runs of several processes ---
 
 TOGETHER = ("-m", "seed=0", "model.width=0.05", "trainer.epochs=40", "trainer.processes=2")
@@ -280,33 +438,33 @@ TOGETHER = ("-m", "seed=0", "model.width=0.05", "trainer.epochs=40", "trainer.pr
 
 @pytest.fixture(scope="module")
 def together(cluster: Path) -> Path:
-    """One run by two processes, started by itself; as two tasks; on two nodes, meeting its time limit."""
-    tasks = started(cluster / "tasks", *TOGETHER, *SLURM, "hydra.launcher.tasks_per_node=2")
-    nodes = started(cluster / "nodes", *TOGETHER, *SLURM, "hydra.launcher.nodes=2")
-    until(lambda: trains(cluster / "nodes", "as composed 0"), nodes)
-    (job,) = jobs_of(cluster / "nodes")
-    warning = subprocess.Popen(["scancel", "--signal=USR2", job["job"]], stderr=subprocess.DEVNULL)
-    until(lambda: rows(cluster / "nodes")["as composed 0"].queue not in ("running", None), nodes)
-    warning.kill()
-    warning.wait()
-    for process in (tasks, nodes):
-        done = ended(process)
-        assert done.code == 0, done.err
+    """One run by two processes: two that it starts itself; two tasks; one task, or two nodes, meeting a time limit."""
+    starts = {
+        "tasks": started(cluster / "tasks", *TOGETHER, *SLURM, "hydra.launcher.tasks_per_node=2"),
+        "nodes": started(cluster / "nodes", *TOGETHER, *SLURM, "hydra.launcher.nodes=2"),
+        "one task": started(cluster / "one task", *TOGETHER, *SLURM),
+    }
+    warned(*((starts[way], cluster / way, ALONE) for way in ("nodes", "one task")))
+    for process in starts.values():
+        assert (done := ended(process)).code == 0, done.err
     assert ran(cluster / "processes", *TOGETHER).code == 0
     return cluster
 
 
-@pytest.mark.parametrize("way", ["tasks", "nodes"])
+@pytest.mark.parametrize("way", ["tasks", "nodes", "one task"])
 def test_processes_of_a_job_train_as_those_of_one_machine(together: Path, way: str) -> None:
     assert files(together / way) == files(together / "processes") != {}
 
 
-def test_a_run_on_two_nodes_that_met_its_limit_was_requeued_and_resumed(together: Path) -> None:
-    (status,) = (together / "nodes").glob("runs/*/status.json")
+@pytest.mark.parametrize(("way", "nodes"), [("nodes", "node[1-2]"), ("one task", "node")])
+def test_a_run_of_several_processes_that_met_its_limit_was_requeued_and_resumed(
+    together: Path, way: str, nodes: str
+) -> None:
+    (status,) = (together / way).glob("runs/*/status.json")
     run = RunFolder(status.parent)
     assert run.read_status()["attempts"] == 2 and "resumed at epoch" in run.log.read_text()
-    (job,) = jobs_of(together / "nodes")
-    assert "node[1-2]" in ask("sacct", "-X", "-n", "-P", "-o", "NodeList", "-j", job["job"])
+    (job,) = jobs_of(together / way)
+    assert nodes in ask("sacct", "-X", "-n", "-P", "-o", "NodeList", "-j", job["job"])
 
 
 # --- mistakes ---
@@ -336,7 +494,7 @@ def test_the_queue_has_nothing_of_a_study_that_was_never_submitted(cluster: Path
 # --- many short jobs ---
 
 
-def test_sixty_short_jobs_run_four_at_a_time_and_all_of_them(cluster: Path) -> None:
+def test_sixty_short_jobs_run_four_at_a_time_though_an_array_may_have_fifty(cluster: Path) -> None:
     folder, most = cluster / "many", 0
     few = ("hydra.launcher.array_parallelism=4", "hydra.launcher.mem_gb=1", "model.width=0.05", "trainer.epochs=1")
     process = started(folder, "-m", "seed=range(0,60)", *SLURM, *few)
@@ -345,4 +503,5 @@ def test_sixty_short_jobs_run_four_at_a_time_and_all_of_them(cluster: Path) -> N
         time.sleep(0.5)
     assert (result := ended(process)).code == 0, result.err
     assert most == 4 and len(jobs_of(folder)) == 60
+    assert len({job["job"].split("_")[0] for job in jobs_of(folder)}) == 2  # the cluster takes arrays of 50
     assert {row.state for row in rows(folder).values()} == {"done"} and len(rows(folder)) == 60
