@@ -413,7 +413,8 @@ def node_lost(cluster: Path) -> NodeLost:
     with suppress(ProcessLookupError):
         os.kill(process, signal.SIGKILL)  # as a machine that loses its power does with all of them
     first, then = ended(waiting), rows(folder)
-    subprocess.run(["scontrol", "update", f"NodeName={node}", "State=RESUME"], check=True)
+    # Refused where the node, which answers, is back by itself.
+    subprocess.run(["scontrol", "update", f"NodeName={node}", "State=RESUME"], check=False, capture_output=True)
     until(lambda: ask("sinfo", "-h", "-n", node, "-o", "%t").strip() == "idle")
     return NodeLost(folder, first, then, ran(folder, *arguments))
 
