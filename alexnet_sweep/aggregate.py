@@ -89,13 +89,12 @@ def _record(planned: Mapping[str, Any], runs: Path) -> RunRecord:
     folder = RunFolder(runs / planned["run_id"])
     head = (planned["run_id"], planned["arm_id"], int(planned["seed"]), tuple(planned["overrides"]))
     try:
-        result = folder.read_result()
+        status, result = folder.read_status(), folder.read_result()
         if result is not None:
             _check_whole(folder, result)
     except FolderError as error:
         return RunRecord(*head, "unreadable", None, None, {}, str(error))
     if result is None:
-        status = folder.read_status()
         return RunRecord(*head, str(status.get("state", "missing")), None, None, {}, str(status.get("reason") or ""))
     return RunRecord(*head, DONE, result, folder.read_config(), _provenance(folder), "")
 

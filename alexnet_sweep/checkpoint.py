@@ -9,16 +9,15 @@ from typing import Any
 
 import torch
 
+from alexnet_sweep import formats
 from alexnet_sweep.errors import FolderError
 from alexnet_sweep.files import whole_file
 from alexnet_sweep.train import Trainer
 
-FORMAT = 1
-
 
 def save(path: Path, trainer: Trainer, history: dict[str, Any]) -> None:
     """Write the state of `trainer` and what its caller remembers of the run so far (plain values)."""
-    state = {"format": FORMAT, "trainer": trainer.state(), "history": history}
+    state = {"format": formats.RUN.written, "trainer": trainer.state(), "history": history}
     with whole_file(path) as stream:
         torch.save(state, stream)
 
@@ -31,8 +30,7 @@ def restore(path: Path, trainer: Trainer) -> dict[str, Any]:
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        if state["format"] != FORMAT:
-            raise ValueError(f"format {state['format']}, not {FORMAT}")
+        formats.check(formats.RUN, state["format"], path)
         trainer.restore(state["trainer"])
         return dict(state["history"])
     except Exception as error:  # a damaged file can fail anywhere in the unpickler

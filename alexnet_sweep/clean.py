@@ -21,8 +21,8 @@ def _line(finding: Finding, why: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m alexnet_sweep.clean",
-        description="What can go from the runs folder: checkpoints of finished runs, what was set aside, stale runs, "
-        "data that nothing refers to. Runs that are in use are left alone.",
+        description="What can go from the runs folder: checkpoints of finished runs, what was set aside or left "
+        "half written, stale runs, data that nothing refers to. Runs that are in use are left alone.",
         epilog="example: python -m alexnet_sweep.clean",
     )
     parser.add_argument("study", nargs="?", help="a folder name under RUNS/_studies: look at its runs alone")

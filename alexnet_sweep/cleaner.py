@@ -16,16 +16,17 @@ from typing import Any
 
 import filelock
 
-from alexnet_sweep.errors import FolderError
+from alexnet_sweep.errors import FolderError, OtherFormat
+from alexnet_sweep.files import half_written
 from alexnet_sweep.identity import sources_hash
 from alexnet_sweep.locks import DEAD_AFTER_SECONDS
 from alexnet_sweep.plugins import RECORDED, nested_targets
 from alexnet_sweep.progress import planned_runs
 from alexnet_sweep.store import RUNNING, RunFolder
-from alexnet_sweep.study_folder import StudyFolder, study_folder
+from alexnet_sweep.study_folder import STUDY_FILES, StudyFolder, study_folder
 from alexnet_sweep.wording import counted
 
-YOUNG_SECONDS = 3600.0  # a store younger than this may be packed for runs that are still to start
+YOUNG_SECONDS = 3600.0  # a store younger than this may be packed for runs still to start, a file be still written
 LOCK_SECONDS = 10.0
 WAITERS_SECONDS = 0.3
 STORE = re.compile(r"[0-9a-f]{16}")
@@ -33,6 +34,8 @@ LEFTOVER = re.compile(r"\.[0-9a-f]{16}\..+")  # a store on its way in or out
 ASIDE = re.compile(r"set_aside-\d+")
 STARTS_FROM = re.compile(r"\+*init_from=(.+)")
 CHECKPOINT, SET_ASIDE, STALE, DATA, BUILD, POINTER = "checkpoint", "set_aside", "stale", "data", "build", "pointer"
+WEIGHTS, HALF_WRITTEN, HALF_WRITTEN_BESIDE = "weights", "half_written", "half_written_beside"
+KILLED = "left by a process that was killed while writing"
 
 
 @dataclass(frozen=True)
@@ -74,20 +77,25 @@ class Cleaner:
         self._unjudged.clear()
         self._notes.clear()
         data = self._in_data() if self._only is None else []
-        found = [finding for folder in self._run_folders(self._only) for finding in self._in_run(folder)]
+        folders = self._run_folders(self._only)
+        found = [finding for folder in folders for finding in self._in_run(folder)]
+        foreign = sum(_is_foreign(folder) for folder in folders)
+        if foreign:
+            self._notes.append(f"{counted(foreign, 'run')} left alone: written by another version of alexnet-sweep")
         stale = {finding.path.name for finding in found if finding.kind == STALE}
-        needed = stale & self._started_from() if stale else set()
+        sources = self._started_from() if stale else set()
+        needed = stale if sources is None else stale & sources
         if needed:
-            self._notes.append(
-                f"{counted(len(needed), 'run')} kept: stale, but other runs start from their weights (init_from)"
-            )
+            why = "other runs start from" if sources is not None else "a plan that cannot be read may need"
+            self._notes.append(f"{counted(len(needed), 'run')} kept: stale, but {why} their weights (init_from)")
             found = [finding for finding in found if finding.kind != STALE or finding.path.name not in needed]
         if self._unjudged:
             self._notes.append(
                 f"{counted(len(self._unjudged), 'run')} not judged: stale or not, parts of one's own or config.yaml "
                 "cannot be found from here; start from the folder that holds them"
             )
-        return [*data, *found, *self._pointers(stale - needed)], list(self._notes)
+        beside = self._half_written_beside() if self._only is None else []
+        return [*data, *found, *self._pointers(stale - needed), *beside], list(self._notes)
 
     def delete(self, finding: Finding) -> None:
         """Delete what was found, if it is still just that.
@@ -99,6 +107,10 @@ class Cleaner:
         if finding.kind == POINTER:
             if self._has_result(_named(finding.path)):
                 raise LeftAlone("its run is there")
+            finding.path.unlink(missing_ok=True)
+        elif finding.kind == HALF_WRITTEN_BESIDE:
+            if finding not in self._half_written_beside():
+                raise LeftAlone("gone or in use by now")
             finding.path.unlink(missing_ok=True)
         elif finding.kind in (DATA, BUILD):
             if finding not in self._in_data():
@@ -118,7 +130,7 @@ class Cleaner:
         return [folder for folder in folders if folder.status.is_file() or folder.result.is_file()]
 
     def _in_run(self, folder: RunFolder) -> list[Finding]:
-        if _in_use(folder) is not None:
+        if _in_use(folder) is not None or _is_foreign(folder):
             return []
         marks = (_mark(folder.status), _mark(folder.result))
         result = _result(folder)
@@ -126,12 +138,20 @@ class Cleaner:
             size, _ = _measured(folder.path)
             return [Finding(STALE, folder.path, size, "stale: its result is of older training code", marks)]
         found: list[Finding] = []
-        if result is not None and _is(folder.checkpoint, stat.S_ISREG):
-            kept = (folder.read_config() or {}).get("checkpoint")
-            asked_for = isinstance(kept, dict) and kept.get("keep") == "full"
-            why = "checkpoint of a finished run" + (", as checkpoint.keep=full asked for" if asked_for else "")
-            size, newest = _measured(folder.checkpoint)
-            found.append(Finding(CHECKPOINT, folder.checkpoint, size, why, (*marks, newest)))
+        if result is not None:
+            checkpoint = (folder.read_config() or {}).get("checkpoint")
+            keep = checkpoint.get("keep") if isinstance(checkpoint, dict) else None
+            if _is(folder.checkpoint, stat.S_ISREG):
+                why = "checkpoint of a finished run" + (", as checkpoint.keep=full asked for" if keep == "full" else "")
+                size, newest = _measured(folder.checkpoint)
+                found.append(Finding(CHECKPOINT, folder.checkpoint, size, why, (*marks, newest)))
+            if keep == "none" and _is(folder.weights, stat.S_ISREG):  # it was killed before it had removed them
+                size, newest = _measured(folder.weights)
+                why = "weights of a finished run, though checkpoint.keep=none"
+                found.append(Finding(WEIGHTS, folder.weights, size, why, (*marks, newest)))
+        for path in half_written(folder.path, folder.names):
+            size, newest = _measured(path)
+            found.append(Finding(HALF_WRITTEN, path, size, KILLED, marks))
         for path in sorted(folder.path.iterdir()):
             if ASIDE.fullmatch(path.name) and _is(path, stat.S_ISDIR):
                 size, newest = _measured(path)
@@ -149,12 +169,16 @@ class Cleaner:
             return False
         return bool(result.get("source_hash") != sources_hash(tuple(sorted(targets))))
 
-    def _started_from(self) -> set[str]:
-        """Names of runs whose weights a run starts from, or a planned one will."""
+    def _started_from(self) -> set[str] | None:
+        """Names of runs whose weights a run starts from, or a planned one will; None where nobody can tell."""
         sources = [(folder.read_config() or {}).get("init_from") for folder in self._run_folders()]
         for study in self._studies():
             with suppress(FolderError, OSError, KeyError, TypeError):
-                words = [str(word) for run in study.read_plan()["runs"] for word in run["overrides"]]
+                try:
+                    plan = study.read_plan()
+                except OtherFormat:
+                    return None
+                words = [str(word) for run in plan["runs"] for word in run["overrides"]]
                 sources += [found[1].strip("'\"") for word in words if (found := STARTS_FROM.fullmatch(word))]
         return {Path(str(source)).name for source in sources if source is not None}
 
@@ -227,7 +251,9 @@ class Cleaner:
         unknown: str | None = None
         for folder in self._run_folders():
             data: Any = (_result(folder) or folder.read_config() or {}).get("data")
-            if isinstance(data, dict):
+            if _is_foreign(folder):
+                unknown = f"{folder.path} was written by another version of alexnet-sweep"
+            elif isinstance(data, dict):
                 known.add(folder.run_id)
                 fingerprints.add(str(data.get("fingerprint")))
                 kinds.add((str(data.get("name")), str(data.get("stored_px"))))
@@ -242,6 +268,18 @@ class Cleaner:
             if unstarted:
                 unknown = f"study {study.name} has {counted(len(unstarted), 'run')} still to start"
         return fingerprints, kinds, unknown
+
+    def _half_written_beside(self) -> list[Finding]:
+        """What was to become a file of a study, or a pointer; not if it may still be written."""
+        left = half_written(self.runs / "_trained", None)
+        for study in _inside(self.runs / "_studies"):
+            left += half_written(study, STUDY_FILES) if _is(study, stat.S_ISDIR) else []
+        measured = [(path, *_measured(path)) for path in left]
+        return [
+            Finding(HALF_WRITTEN_BESIDE, path, size, KILLED, (newest,))
+            for path, size, newest in measured
+            if time.time() - newest >= YOUNG_SECONDS
+        ]
 
     def _pointers(self, going: set[str]) -> list[Finding]:
         """Files that name the run that trained something, where that run is gone, or among those `going`."""
@@ -277,6 +315,18 @@ def _in_use(folder: RunFolder) -> str | None:
         return "its status cannot be read"
     # A process of another container is not seen from here, though it runs on this host.
     return "in use a moment ago" if status.get("state") == RUNNING and silent < DEAD_AFTER_SECONDS else None
+
+
+def _is_foreign(folder: RunFolder) -> bool:
+    """Whether another version has written it, whose files are not read here."""
+    try:
+        folder.read_status()
+        folder.read_result()
+    except OtherFormat:
+        return True
+    except (FolderError, OSError):
+        return False
+    return False
 
 
 def _result(folder: RunFolder) -> dict[str, Any] | None:

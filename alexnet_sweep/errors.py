@@ -4,6 +4,7 @@ SweepError            a mistake in what was typed or configured: one line, no tr
 ├── ConfigError       a key, option or value of the composed config
 ├── DataError         a data set that is missing, unreadable, or not what the config says
 └── FolderError       a run or study folder that cannot be read, or that somebody else is using
+    └── OtherFormat   of a version that this one does not read: left as it is
 RunsFailed            a sweep whose runs did not all end well: exit code 1
 Interrupted           the user asked to stop (Ctrl-C): exit code 130; a KeyboardInterrupt, so that a launcher
                       that collects failed jobs does not go on with the next one
@@ -29,6 +30,10 @@ class DataError(SweepError):
 
 class FolderError(SweepError):
     """A run or study folder that cannot be read, or that is in use."""
+
+
+class OtherFormat(FolderError):
+    """A file that another version of this program has written, and this one does not read."""
 
 
 class RunsFailed(Exception):

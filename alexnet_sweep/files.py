@@ -2,13 +2,16 @@
 
 import json
 import os
+import re
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from alexnet_sweep.errors import FolderError
+
+HALF_WRITTEN = re.compile(r"\.(.+)\.[a-z0-9_]{8}")  # as `whole_file` names them
 
 
 @contextmanager
@@ -26,6 +29,20 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def half_written(folder: Path, names: Collection[str] | None) -> list[Path]:
+    """What was on its way to take the place of these files of a folder, or None: of any.
+
+    Where nobody writes, a process that was killed has left it.
+    """
+    found: list[Path] = []
+    with suppress(OSError):  # no such folder, or a link to none
+        for path in sorted(folder.iterdir()):
+            match = HALF_WRITTEN.fullmatch(path.name)
+            if match and (names is None or match[1] in names) and path.is_file() and not path.is_symlink():
+                found.append(path)
+    return found
 
 
 def write_text(path: Path, text: str) -> None:

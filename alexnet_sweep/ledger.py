@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from alexnet_sweep.config import Config, SweepConfig
-from alexnet_sweep.errors import ConfigError, FolderError, SweepError
+from alexnet_sweep.errors import ConfigError, FolderError, OtherFormat, SweepError
 from alexnet_sweep.store import FAILED, RunFolder
 from alexnet_sweep.study import PlannedRun
 from alexnet_sweep.wording import counted
@@ -37,7 +37,11 @@ class Decision:
 
 
 def decide(folder: RunFolder, sweep: SweepConfig, sources: str) -> Decision:
-    """What a start would do with one run; `sources` is the hash of today's training code."""
+    """What a start would do with one run; `sources` is the hash of today's training code.
+
+    Raises:
+        OtherFormat: where its folder is of a version that is not read: it is neither used nor trained again.
+    """
     name, retrain = folder.run_id, sweep.retrain
     owner = folder.alive_elsewhere()
     if owner is not None:
@@ -50,6 +54,8 @@ def decide(folder: RunFolder, sweep: SweepConfig, sources: str) -> Decision:
         result = folder.read_result()
         if result is not None:
             folder.check_predictions(result)
+    except OtherFormat:
+        raise
     except FolderError as error:
         return Decision(name, Action.RUN, f"unreadable: {error}", aside=True)
     if result is not None:

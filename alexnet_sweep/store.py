@@ -22,13 +22,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from alexnet_sweep import machine
-from alexnet_sweep.errors import FolderError, one_line
-from alexnet_sweep.files import read_json, whole_file, write_json, write_text
+from alexnet_sweep import formats, machine
+from alexnet_sweep.errors import FolderError, OtherFormat, one_line
+from alexnet_sweep.files import half_written, read_json, whole_file, write_json, write_text
 from alexnet_sweep.locks import DEAD_AFTER_SECONDS, held
 
-FORMAT = 1
 _SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with it
+FORMAT_KEY = b"alexnet_sweep.format"  # in the metadata of predictions
 RUNNING, DONE, FAILED, INTERRUPTED = "running", "done", "failed", "interrupted"
 
 
@@ -86,6 +86,12 @@ class RunFolder:
     def failure(self) -> Path:
         return self.path / "failure.txt"
 
+    @property
+    def names(self) -> set[str]:
+        """Of the files that are written whole."""
+        paths = (self.config, self.status, self.metrics, self.predictions, self.result, self.provenance)
+        return {path.name for path in (*paths, self.checkpoint, self.weights, self.failure)}
+
     def write_config(self, config: dict[str, Any]) -> None:
         write_text(self.config, yaml.safe_dump(config, sort_keys=False))
 
@@ -98,12 +104,13 @@ class RunFolder:
         write_text(self.metrics, text.getvalue())
 
     def write_predictions(self, table: pa.Table) -> None:
+        table = table.replace_schema_metadata({FORMAT_KEY: str(formats.RUN.written)})
         with whole_file(self.predictions) as stream:
             pq.write_table(table, stream, compression="zstd")
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Last of all: from now on the run is done."""
-        write_json(self.result, {"format": FORMAT, "run_id": self.run_id, **result})
+        write_json(self.result, {"format": formats.RUN.written, "run_id": self.run_id, **result})
 
     def write_provenance(self, provenance: dict[str, Any]) -> None:
         write_json(self.provenance, provenance)
@@ -112,15 +119,17 @@ class RunFolder:
         """The result, or None where the run is not done; `of_any_run` where the folder may have been renamed.
 
         Raises:
+            OtherFormat: where it is of a version that is not read.
             FolderError: where the file is there but cannot be trusted.
         """
         result = read_json(self.result)
         if result is None:
             return None
-        if result.get("format") != FORMAT or (result.get("run_id") != self.run_id and not of_any_run):
+        formats.check(formats.RUN, result.get("format", "none"), self.result)
+        if result.get("run_id") != self.run_id and not of_any_run:
             raise FolderError(
-                f"{self.result}: format {result.get('format')} of run {result.get('run_id')}; expected format "
-                f"{FORMAT} of run {self.run_id}. Move the folder away to train the run again"
+                f"{self.result}: of run {result.get('run_id')}; expected run {self.run_id}. Move the folder away to "
+                "train the run again"
             )
         return result
 
@@ -138,11 +147,19 @@ class RunFolder:
             FolderError: where the file cannot be read.
         """
         try:
-            return pq.read_table(self.predictions, columns=columns)
+            table = pq.read_table(self.predictions, columns=columns)
         except (OSError, pa.ArrowException) as error:
             raise FolderError(
                 f"{self.predictions}: cannot be read ({one_line(error)}); move its folder away to train the run again"
             ) from error
+        self._check_version(table.schema.metadata)
+        return table
+
+    def _check_version(self, metadata: dict[bytes, bytes] | None) -> None:
+        """Of the predictions."""
+        found = (metadata or {}).get(FORMAT_KEY)
+        version = None if found is None else int(found) if found.isdigit() else found
+        formats.check(formats.RUN, version, self.predictions)
 
     def check_predictions(self, result: dict[str, Any]) -> None:
         """Refuse predictions that do not belong to a result: missing, cut short, or of another number of images.
@@ -155,9 +172,11 @@ class RunFolder:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FolderError(f"{self.result}: lacks errors ({one_line(error)})") from error
         try:
-            found = pq.read_metadata(self.predictions).num_rows
+            metadata = pq.read_metadata(self.predictions)
         except (OSError, pa.ArrowException) as error:
             raise FolderError(f"{self.predictions}: cannot be read ({one_line(error)})") from error
+        self._check_version(metadata.metadata)
+        found = metadata.num_rows
         if found != expected:
             raise FolderError(f"{self.predictions}: has {found} rows; {self.result.name} speaks of {expected}")
 
@@ -188,9 +207,17 @@ class RunFolder:
         return read_json(self.provenance) or {}
 
     def read_status(self) -> dict[str, Any]:
-        """The last status, or an empty one; a status that cannot be read counts as none."""
+        """The last status, or an empty one; a status that cannot be read counts as none.
+
+        Raises:
+            OtherFormat: where it is of a version that is not read.
+        """
         try:
-            return read_json(self.status) or {}
+            status = read_json(self.status) or {}
+            formats.check(formats.RUN, status.get("format"), self.status)
+            return status
+        except OtherFormat:
+            raise
         except FolderError:
             return {}
 
@@ -212,7 +239,10 @@ class RunFolder:
             status = self.read_status()
             own = status.get("job") == job and status.get("state") in (RUNNING, INTERRUPTED)
             if not status or own or self.left_by(earlier):
-                write_json(self.status, status | {"state": INTERRUPTED, "reason": reason, "job": job})
+                write_json(
+                    self.status,
+                    status | {"format": formats.RUN.written, "state": INTERRUPTED, "reason": reason, "job": job},
+                )
 
     def alive_elsewhere(self) -> str | None:
         """Who is running this run at the moment (`host process N`), if it is not this process."""
@@ -253,6 +283,8 @@ class RunFolder:
                 raise InUse(f"{self.path}: in use by {owner}; wait for it, or stop it first")
             if admit():
                 self.clear()
+            for path in half_written(self.path, self.names):  # nobody else writes here now
+                path.unlink(missing_ok=True)
             before = self.read_status()
             claim = Claim(
                 self, int(before.get("attempts", 0)) + 1, int(before.get("failures", 0)), total_epochs, source_hash
@@ -297,6 +329,7 @@ class Claim:
         write_json(
             self.folder.status,
             {
+                "format": formats.RUN.written,
                 "state": state,
                 "reason": reason,
                 "heartbeat": time.time(),
@@ -348,7 +381,7 @@ def run_to_start_from(runs: Path, name: str) -> RunFolder:
         FolderError: where there is none.
     """
     folder = RunFolder(Path(name) if "/" in name else runs / name)
-    if not folder.result.is_file() or not folder.weights.is_file():
+    if folder.read_result(of_any_run=True) is None or not folder.weights.is_file():
         lacks = "no run folder" if not folder.path.is_dir() else "not done, or kept without weights"
         done = sorted(item.parent.name for item in runs.glob("*/weights.safetensors")) if runs.is_dir() else []
         raise FolderError(

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alexnet_sweep.errors import FolderError, one_line
+from alexnet_sweep import formats
+from alexnet_sweep.errors import FolderError, OtherFormat, one_line
 from alexnet_sweep.files import read_json, write_json, write_text
 from alexnet_sweep.locks import held
 
-FORMAT = 1
 LOCK_PATIENCE_SECONDS = 300.0
+STUDY_FILES = ("plan.json", "jobs.json", "cancelled")
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,9 @@ class StudyFolder:
             | ({"study": job.study} if job.study else {})
             for job in jobs
         ]
-        write_json(self.jobs, {"format": FORMAT, "queue": queue, "submitting": submitting, "jobs": listed})
+        write_json(
+            self.jobs, {"format": formats.JOBS.written, "queue": queue, "submitting": submitting, "jobs": listed}
+        )
 
     def read_jobs(self) -> tuple[str, list[Job], str | None] | None:
         """The queue's name, the jobs, and the name of a submission that nobody has seen through; None without any.
@@ -102,8 +105,7 @@ class StudyFolder:
         if found is None:
             return None
         try:
-            if found["format"] != FORMAT:
-                raise ValueError(f"format {found['format']}, not {FORMAT}")
+            formats.check(formats.JOBS, found["format"], self.jobs)
             jobs = [
                 Job(
                     str(job["job"]),
@@ -122,12 +124,27 @@ class StudyFolder:
             ) from error
 
     def write_plan(self, plan: dict[str, Any]) -> None:
-        write_json(self.plan, {"format": FORMAT, **plan})
+        """Write the plan, in place of an earlier one; see `check_plan` for one that is left alone."""
+        write_json(self.plan, {"format": formats.PLAN.written, **plan})
+
+    def check_plan(self) -> None:
+        """Refuse to go on with a study whose plan is of another version; a damaged plan is written anew.
+
+        Raises:
+            OtherFormat: saying so.
+        """
+        try:
+            self.read_plan()
+        except OtherFormat:
+            raise
+        except FolderError:
+            pass
 
     def read_plan(self) -> dict[str, Any]:
         """The plan.
 
         Raises:
+            OtherFormat: where it is of a version that is not read.
             FolderError: where there is none, naming the studies there are.
         """
         plan = read_json(self.plan)
@@ -135,8 +152,7 @@ class StudyFolder:
             around = self.path.parent
             known = sorted(item.name for item in around.iterdir() if item.is_dir()) if around.is_dir() else []
             raise FolderError(f"{self.path}: no study of that name; have: {', '.join(known) or 'none yet'}")
-        if plan.get("format") != FORMAT:
-            raise FolderError(f"{self.plan}: format {plan.get('format')}; this version reads {FORMAT}")
+        formats.check(formats.PLAN, plan.get("format"), self.plan)
         return plan
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from alexnet_sweep import formats
 from alexnet_sweep.store import RunFolder
 from alexnet_sweep.study_folder import study_folder
 
@@ -55,7 +56,9 @@ def make(folder: Path, arms: int, seeds: int, images: int) -> None:
     packed.mkdir(parents=True)
     names = [f"class {number}" for number in range(CLASSES)]
     meta = {"format": 1, "fingerprint": FINGERPRINT, "name": "drawn", "class_names": names, "stored_px": 32}
-    (packed / "meta.json").write_text(json.dumps(meta | {"counts": {"train": 1, "test": images}}))
+    (packed / "meta.json").write_text(
+        json.dumps(meta | {"format": formats.STORE.written, "counts": {"train": 1, "test": images}})
+    )
     (packed / "test.ids.txt").write_text("".join(f"test/{number:06d}\n" for number in range(images)))
     np.save(packed / "test.images.npy", rng.integers(0, 256, (images, 3, 32, 32), dtype=np.uint8))
     runs = []

@@ -126,6 +126,73 @@ def test_what_was_set_aside_goes(runs: Path, cleaned: Callable[..., list[str]], 
     assert sorted(path.name for path in folder.path.glob("set_aside*")) == ["set_aside-mine"]
 
 
+@pytest.mark.parametrize("done", [True, False])
+def test_what_a_killed_writer_has_left_in_a_run_goes(runs: Path, cleaned: Callable[..., list[str]], done: bool) -> None:
+    folder = make_run(runs, done=done)
+    kept = everything(folder.path)
+    (folder.path / ".checkpoint.pt.a1b2_3cd").write_bytes(MEBIBYTE)
+    (folder.path / ".mine.a1b2_3cd").write_bytes(b"")  # nothing that we would write
+    line, total = cleaned()
+    assert line.split()[:2] == ["1.0", "MiB"] and "killed while writing" in line and "nothing deleted" in total
+    cleaned("--yes")
+    assert everything(folder.path) == kept | {".mine.a1b2_3cd", ".lock"}
+
+
+def test_what_a_writer_is_at_work_on_stays(runs: Path, cleaned: Callable[..., list[str]]) -> None:
+    folder = make_run(runs, done=False)
+    write_status(folder, "running")
+    (folder.path / ".checkpoint.pt.a1b2_3cd").write_bytes(MEBIBYTE)
+    assert cleaned("--yes") == ["nothing to delete"]
+
+
+def test_what_a_killed_writer_has_left_beside_the_runs_goes_once_it_is_old(
+    runs: Path, cleaned: Callable[..., list[str]]
+) -> None:
+    make_run(runs)
+    write_plan(runs, 0)
+    left = [runs / "_studies/hand/.plan.json.a1b2_3cd", runs / "_trained/.0123456789ab.a1b2_3cd"]
+    for path in left:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(MEBIBYTE)
+    assert cleaned("--yes") == ["nothing to delete"]
+    for path in left:
+        os.utime(path, (OLD, OLD))
+    assert len(cleaned("--yes")) == 3
+    assert not any(path.exists() for path in left) and study_folder(runs, "hand").plan.is_file()
+
+
+def test_weights_that_were_not_to_be_kept_go(runs: Path, cleaned: Callable[..., list[str]]) -> None:
+    kept, other = make_run(runs, 0), make_run(runs, 1, checkpoint={"keep": "none"})
+    assert "checkpoint.keep=none" in cleaned()[0]
+    cleaned("--yes")
+    assert kept.weights.is_file() and not other.weights.exists()
+
+
+@pytest.mark.parametrize("file", ["status", "result"])
+def test_a_run_of_another_version_stays_with_all_it_may_need(
+    runs: Path, cleaned: Callable[..., list[str]], file: str
+) -> None:
+    folder, store = make_run(runs, stale=True), make_store(runs, "f" * 16, name="other")
+    path = getattr(folder, file)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
+    folder.checkpoint.write_bytes(MEBIBYTE)
+    before = everything(runs)
+    told = cleaned("--yes")
+    assert everything(runs) == before and store.is_dir()
+    assert any("1 run left alone: written by another version" in line for line in told)
+
+
+def test_a_stale_run_stays_while_a_plan_of_another_version_may_need_it(
+    runs: Path, cleaned: Callable[..., list[str]]
+) -> None:
+    folder = make_run(runs, stale=True)
+    write_plan(runs, 0)
+    plan = study_folder(runs, "hand").plan
+    plan.write_text(json.dumps(json.loads(plan.read_text()) | {"format": 99}))
+    assert any("a plan that cannot be read may need" in line for line in cleaned("--yes"))
+    assert folder.result.is_file()
+
+
 def test_a_stale_run_goes_whole(runs: Path, cleaned: Callable[..., list[str]]) -> None:
     stale, current = make_run(runs, 0, stale=True), make_run(runs, 1)
     stale.checkpoint.write_bytes(b"x")

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from alexnet_sweep import formats
 from alexnet_sweep.data.images import jpeg_of
 from alexnet_sweep.report.document import Document
 from alexnet_sweep.report.flips import Answer, ArmFlips, ClassFlips, Limits, arm_flips
@@ -83,7 +84,7 @@ def make_store(runs: Path, names: list[str], images: list[str], px: int = 8) -> 
     pixels[0] = 0
     np.save(folder / "test.images.npy", pixels)
     (folder / "test.ids.txt").write_text("".join(f"{image}\n" for image in images))
-    (folder / "meta.json").write_text(json.dumps({"class_names": names}))
+    (folder / "meta.json").write_text(json.dumps({"format": formats.STORE.written, "class_names": names}))
 
 
 def test_pictures_of_a_store_of_jpegs_are_shown_too(tmp_path: Path) -> None:

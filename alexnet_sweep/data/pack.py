@@ -19,11 +19,12 @@ import json
 import tempfile
 from pathlib import Path
 
+from alexnet_sweep import formats
 from alexnet_sweep.config import DataConfig
 from alexnet_sweep.data.builders import Progress
 from alexnet_sweep.data.building import build, meta_of
 from alexnet_sweep.data.opening import content_id, open_source
-from alexnet_sweep.data.packed import FORMAT, Meta, Packed, is_whole, read_meta, read_packed
+from alexnet_sweep.data.packed import Meta, Packed, is_whole, read_meta, read_packed
 
 
 def fingerprint(data: DataConfig) -> str:
@@ -33,7 +34,7 @@ def fingerprint(data: DataConfig) -> str:
         DataError: where there is nothing to take it of.
     """
     parts = [
-        FORMAT,
+        formats.STORE.written,
         content_id(data),
         data.source,  # the same files may be read in several ways, with other ids and class names
         data.name,

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet_sweep import formats
 from alexnet_sweep.data.images import Images, open_images
 from alexnet_sweep.errors import DataError
 
-FORMAT = 2
 DAMAGE = (OSError, ValueError, KeyError, EOFError, SyntaxError, zipfile.BadZipFile)  # what numpy makes of cut files
 SPLITS = ("train", "test")
 
@@ -55,17 +55,17 @@ def read_meta(folder: Path) -> Meta:
     """The description of a packed data set.
 
     Raises:
-        DataError: where it cannot be read, is of another format, or belongs to another folder.
+        OtherFormat: where it is of a version that is not read.
+        DataError: where it cannot be read, or belongs to another folder.
     """
     try:
         values = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        if not isinstance(values, dict) or values.pop("format") != FORMAT:
-            raise ValueError(f"not of format {FORMAT}")
+        formats.check(formats.STORE, values.pop("format"), folder)
         meta = Meta(**values)
         if meta.fingerprint != folder.name:
             raise ValueError(f"fingerprint {meta.fingerprint}")
         return meta
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{folder / 'meta.json'}: unreadable ({error}); delete the folder and start again") from error
 
 
@@ -117,4 +117,4 @@ def _damaged(folder: Path, error: Exception) -> DataError:
 
 def description(meta: Meta) -> dict[str, Any]:
     """What `meta.json` holds."""
-    return {"format": FORMAT, **vars(meta)}
+    return {"format": formats.STORE.written, **vars(meta)}

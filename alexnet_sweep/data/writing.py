@@ -15,8 +15,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet_sweep import formats
 from alexnet_sweep.data.colours import Sums
-from alexnet_sweep.data.packed import FORMAT
 from alexnet_sweep.files import whole_file
 
 STATE = "state.npz"
@@ -51,7 +51,11 @@ class State:
     sums: Sums
 
     def save(self, part: Path, mark: str) -> None:
-        told = {"format": FORMAT, "fingerprint": mark, "splits": {k: asdict(v) for k, v in self.splits.items()}}
+        told = {
+            "format": formats.STORE.written,
+            "fingerprint": mark,
+            "splits": {k: asdict(v) for k, v in self.splits.items()},
+        }
         with whole_file(part / STATE) as stream:
             np.savez(
                 stream,
@@ -67,7 +71,11 @@ def saved_state(part: Path, mark: str, kind: str, side: int, splits: Sequence[st
     try:
         with (part / STATE).open("rb") as stream, np.load(stream) as saved:
             told: dict[str, Any] = json.loads(str(saved["told"]))
-            if (told["format"], told["fingerprint"], sorted(told["splits"])) == (FORMAT, mark, sorted(splits)):
+            if (told["format"], told["fingerprint"], sorted(told["splits"])) == (
+                formats.STORE.written,
+                mark,
+                sorted(splits),
+            ):
                 sums = Sums(int(saved["images"]), saved["pixels"], saved["products"])
                 state = State({split: Reached(**told["splits"][split]) for split in splits}, sums)
                 if all(_is_there(part, split, kind, side, reached) for split, reached in state.splits.items()):

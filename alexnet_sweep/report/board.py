@@ -20,6 +20,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from alexnet_sweep.aggregate import RunRecord
+from alexnet_sweep.errors import OtherFormat
 from alexnet_sweep.findings import Findings
 from alexnet_sweep.store import DONE, FAILED, RUNNING, RunFolder
 
@@ -116,8 +117,11 @@ def _name(run_id: str) -> str:
 
 
 def _times(runs: Path, record: RunRecord) -> tuple[float, float]:
-    """When a run was last started, and last heard of; zeros where it never was."""
-    status = RunFolder(runs / record.run_id).read_status()
+    """When a run was last started, and last heard of; zeros where it never was, or another version has written it."""
+    try:
+        status = RunFolder(runs / record.run_id).read_status()
+    except OtherFormat:
+        return 0.0, 0.0
     start, end = (_number(status.get(key)) for key in ("started", "heartbeat"))
     return start, end
 

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image
 
+from alexnet_sweep import formats
 from alexnet_sweep.data.images import Images, open_images
 from alexnet_sweep.data.packed import read_ids
 from alexnet_sweep.errors import FolderError
@@ -300,11 +301,13 @@ class _Packed:
             result = run.folder.read_result() if run else None
             mark = str((result or {}).get("data", {}).get("fingerprint", ""))
             folder = runs / "_data" / mark
-            names = json.loads((folder / "meta.json").read_text(encoding="utf-8"))["class_names"]
+            meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+            formats.check(formats.STORE, meta.get("format"), folder)
+            names = meta["class_names"]
             ids, images = read_ids(folder, "test"), open_images(folder, "test")
             if len(images) != len(ids):
                 raise ValueError("damaged")
-        except (OSError, EOFError, SyntaxError, ValueError, KeyError, TypeError, FolderError):
+        except (OSError, EOFError, SyntaxError, ValueError, KeyError, TypeError, AttributeError, FolderError):
             return cls(lacking=f"No pictures and no names of classes: the packed images ({mark}) are not there.")
         return cls(tuple(map(str, names)), {image: row for row, image in enumerate(ids)}, images)
 
