@@ -157,6 +157,7 @@ def _run_one(config: Config, *, in_a_sweep: bool, team: "Team | None" = None) ->
     from alexnet_sweep.identity import run_id, source_hash, training_id
     from alexnet_sweep.ledger import TO_TRAIN, Action, check_retrain, decide
     from alexnet_sweep.precheck import DataFacts
+    from alexnet_sweep.room import check_room
     from alexnet_sweep.store import InUse, RunFolder
 
     facts = DataFacts()
@@ -179,6 +180,8 @@ def _run_one(config: Config, *, in_a_sweep: bool, team: "Team | None" = None) ->
     if decision.action is Action.ALIVE:
         return None
     facts.check(config)
+    if not in_a_sweep:
+        check_room([config], facts.meta, 1)
     from alexnet_sweep.assemble import effective_device
     from alexnet_sweep.job import run
 

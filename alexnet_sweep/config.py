@@ -337,6 +337,7 @@ class SweepConfig:
     wait: bool = MISSING  # false: submit to the cluster's queue, and return
     cancel: bool = MISSING  # cancel what this study has in a cluster's queue, and do nothing else
     max_runs: int = between(1)
+    check_disk: bool = MISSING  # refuse to start what will not fit the disk, by an estimate
 
 
 @dataclass

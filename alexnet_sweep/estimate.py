@@ -19,7 +19,7 @@ NEAREST = 5  # measured runs that an estimate is made of
 OVERHEAD = 2e7  # of an image that is fetched, augmented and stepped with, in multiply-accumulates (fitted on a CPU)
 FORWARD_AND_BACKWARD = 3  # multiply-accumulates of a training step, in forward passes
 BYTES_A_PARAMETER = 4
-CHECKPOINT_COPIES = 3  # value, velocity, and the file that is written beside the old one
+WHILE_SAVING = 2  # checkpoints: the new one is written beside the old one
 BYTES_AN_IMAGE = 250  # a row of predictions
 ALL_PROBABILITIES_UP_TO = 100  # classes
 VIEWS = 10
@@ -34,6 +34,7 @@ class Work:
     parameters: int
     predictions: int  # rows
     classes: int
+    copies: int = 2  # of each parameter in a checkpoint: its value and its velocity
 
     @property
     def disk_bytes(self) -> int:
@@ -43,8 +44,17 @@ class Work:
 
     @property
     def checkpoint_bytes(self) -> int:
-        """What is there besides while it runs."""
-        return self.parameters * BYTES_A_PARAMETER * CHECKPOINT_COPIES
+        return self.parameters * BYTES_A_PARAMETER * self.copies
+
+    @property
+    def saving_bytes(self) -> int:
+        """What is there besides while it runs, at most."""
+        return WHILE_SAVING * self.checkpoint_bytes
+
+    def kept_bytes(self, keep: str) -> int:
+        """What stays, as checkpoint.keep says."""
+        weights = self.parameters * BYTES_A_PARAMETER
+        return self.disk_bytes + {"weights": 0, "full": self.checkpoint_bytes, "none": -weights}[keep]
 
 
 @dataclass(frozen=True)
@@ -100,7 +110,9 @@ def work_of(config: Config, meta: Meta) -> Work | None:
     tested = meta.counts["test"] + heldout
     parameters = sum(layer.parameters for layer in layers)
     amount = _amount(net, config.trainer.epochs, train, looked_at, tested)
-    return Work(amount, net, parameters, tested, len(meta.class_names))
+    states = {"sgd": 1, "adam": 2, "adamw": 2}[config.optim.name]
+    copies = 1 + states + (config.regularizer.ema.decay is not None)
+    return Work(amount, net, parameters, tested, len(meta.class_names), copies)
 
 
 def _amount(net: float, epochs: int, train: int, looked_at: int, tested: int) -> float:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from alexnet_sweep.estimate import Measured, StoreNeeded, Work, measured_runs, s
 from alexnet_sweep.identity import identity, source_hash
 from alexnet_sweep.ledger import TO_TRAIN, Action, Decision, decide
 from alexnet_sweep.planning import Asked, Planner
+from alexnet_sweep.room import WAYS_OUT, Disk, disks
 from alexnet_sweep.store import RunFolder, newest_runs
 from alexnet_sweep.study import Compose, PlannedRun, Study
 from alexnet_sweep.terminal import show
@@ -40,7 +41,15 @@ class Row:
         return self.decision.action in TO_TRAIN
 
 
-def forecast(asked: Asked, *, compose: Compose, as_json: bool, budget_seconds: float | None, probe: bool) -> None:
+def forecast(
+    asked: Asked,
+    *,
+    compose: Compose,
+    as_json: bool,
+    budget_seconds: float | None,
+    probe: bool,
+    at_once: Callable[[int], int],
+) -> None:
     """Print the plan of a sweep; composes and checks all of it, trains and writes nothing (but with `probe`).
 
     Raises:
@@ -51,11 +60,14 @@ def forecast(asked: Asked, *, compose: Compose, as_json: bool, budget_seconds: f
     rows, compiling = _rows(study, planner, probe=probe)
     fits = _fits(rows, budget_seconds)
     stores = _stores(rows, planner)
+    starting = [row.run.config for row in rows if row.starts]
+    needed = disks(starting, planner.facts.meta, at_once(len(starting)))
     if as_json:
-        more = {"data": [vars(store) for store in stores], "compiling": compiling and vars(compiling)}
+        more: dict[str, Any] = {"data": [vars(store) for store in stores], "compiling": compiling and vars(compiling)}
+        more["disks"] = [_as_value(disk) for disk in needed]
         show(json.dumps(_as_values(study, rows, fits) | more, indent=1))
     else:
-        words = [*map(_store_words, stores), *_compiling_words(compiling)]
+        words = [*map(_store_words, stores), *map(_disk_words, needed), *_compiling_words(compiling)]
         show("\n".join([_table(study, rows, fits, budget_seconds), *words]))
 
 
@@ -68,6 +80,15 @@ def _compiling_words(found: "Compiling | None") -> list[str]:
         f"trainer.compile=true: {each}, after {found.compile_seconds:.0f} s of compiling; the largest run would take "
         f"{duration(found.gain_seconds)} less"
     ]
+
+
+def _as_value(disk: Disk) -> dict[str, Any]:
+    sizes = {"needed_bytes": disk.needed_bytes, "free_bytes": disk.free_bytes, "fits": disk.fits}
+    return {"folder": str(disk.folder), **sizes, "parts": dict(disk.parts)}
+
+
+def _disk_words(disk: Disk) -> str:
+    return f"room: {disk}" if disk.fits else f"room: {disk}: a start is refused. {WAYS_OUT}"
 
 
 def _stores(rows: Sequence[Row], planner: Planner) -> list[StoreNeeded]:
@@ -257,9 +278,8 @@ def _totals(study: Study, rows: Sequence[Row], fits: Sequence[bool | None], budg
         lines.append(f"time: about {duration(seconds)} one run after the other ({seconds / 3600:.2f} device hours)")
     works = [row.work for row in starting if row.work is not None]
     if works:
-        kept = sum(work.disk_bytes for work in works)
-        meanwhile = max(work.checkpoint_bytes for work in works)
-        lines.append(f"disk: about {amount(kept)} kept, {amount(meanwhile)} more while it runs")
+        kept = sum(row.work.kept_bytes(row.run.config.checkpoint.keep) for row in starting if row.work is not None)
+        lines.append(f"disk: about {amount(kept)} kept")
     if budget_seconds is not None and seconds is not None:
         lines.append(
             f"budget {duration(budget_seconds)}: {sum(fit is True for fit in fits)} of {len(starting)} runs fit"

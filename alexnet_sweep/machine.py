@@ -39,8 +39,16 @@ def started(process: int) -> float | None:
 
 def free_bytes(folder: Path) -> int:
     """Room on the disk of a folder, which need not be there yet."""
-    there = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
-    return int(psutil.disk_usage(str(there)).free)
+    return int(psutil.disk_usage(str(_there(folder))).free)
+
+
+def disk_of(folder: Path) -> int:
+    """The number of the file system that a folder lies on, or will."""
+    return _there(folder).stat().st_dev
+
+
+def _there(folder: Path) -> Path:
+    return next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
 
 
 def queue_job() -> str | None:

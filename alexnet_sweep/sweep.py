@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from loguru import logger
 
@@ -17,6 +16,7 @@ from alexnet_sweep.errors import ConfigError, Interrupted, RunsFailed
 from alexnet_sweep.identity import source_hash, training_id
 from alexnet_sweep.ledger import TO_TRAIN, Action, Decision, decide_all, summary
 from alexnet_sweep.planning import Asked, Planner, chosen_levels
+from alexnet_sweep.room import check_room
 from alexnet_sweep.store import FAILED, RunFolder
 from alexnet_sweep.study import Compose, PlannedRun, Study
 from alexnet_sweep.study_file import BASELINE
@@ -25,12 +25,22 @@ from alexnet_sweep.submitted import LONGEST_POLL_SECONDS, Cluster, Submitted, pa
 from alexnet_sweep.terminal import show
 from alexnet_sweep.wording import counted
 
-Launch = Callable[[list[list[str]]], Sequence[Any]]
+Launch = Callable[[list[list[str]]], None]
+AtOnce = Callable[[int], int]
 POLL_SECONDS = 1.0
 
 
-def conduct(asked: Asked, *, compose: Compose, launch: Launch, cluster: Cluster | None = None) -> list[Any]:
-    """Carry out a sweep; `launch` runs override lists and returns Hydra's job returns.
+def one(runs: int) -> int:
+    """One at a time."""
+    return min(1, runs)
+
+
+def conduct(
+    asked: Asked, *, compose: Compose, launch: Launch, cluster: Cluster | None = None, at_once: AtOnce = one
+) -> None:
+    """Carry out a sweep; `launch` runs override lists, and how each went is in its run folder.
+
+    `at_once` says how many of so many runs `launch` carries out at the same time.
 
     With a `cluster` runs go to its queue instead, and on there if this process ends; a start of the same sweep finds
     them there.
@@ -45,7 +55,7 @@ def conduct(asked: Asked, *, compose: Compose, launch: Launch, cluster: Cluster 
     settings = planner.settings.sweep
     if settings.cancel:
         _cancel([tuning, study] if tuning else [study], planner)
-        return []
+        return
     if cluster is None and not settings.wait:
         raise ConfigError("sweep.wait=false: this launcher has no queue; add hydra/launcher=slurm, or set it to true")
     if cluster is not None:
@@ -55,21 +65,22 @@ def conduct(asked: Asked, *, compose: Compose, launch: Launch, cluster: Cluster 
                     f"trainer.processes={run.config.trainer.processes}: a job has {cluster.tasks} tasks "
                     "(hydra.launcher.nodes times tasks_per_node); the two go together"
                 )
-    returns: list[Any] = []
     untouched: dict[str, str] = {}  # runs that were to be trained again and were not, and why
     try:
         if tuning is not None:
             study = tuning
-            returns += _carried_out(tuning, planner, launch, cluster, untouched)
+            _check_disk(tuning, planner, at_once, study.runs)
+            _carried_out(tuning, planner, launch, cluster, untouched)
             chosen = chosen_levels(tuning, planner.runs)
             stopped = settings.on_failure == "stop" and _undone(planner.runs, tuning.runs)
             if BASELINE in chosen and len(chosen) > 1 and not stopped:  # else there is nothing to compare
                 study = planner.study(chosen)
         if study is not tuning:
-            returns += _carried_out(study, planner, launch, cluster, untouched)
+            _check_disk(study, planner, at_once)
+            _carried_out(study, planner, launch, cluster, untouched)
     except _LeftInTheQueue as left:
         logger.info("{}; the same command goes on from here, sweep.cancel=true cancels them", left)
-        return returns
+        return
     except _Cancelled as cancelled:
         _report(study, planner)
         raise Interrupted("cancelled meanwhile by sweep.cancel=true; the same command goes on from here") from cancelled
@@ -82,7 +93,6 @@ def conduct(asked: Asked, *, compose: Compose, launch: Launch, cluster: Cluster 
     undone += [f"{name} ({why})" for name, why in untouched.items()]
     if undone:
         raise RunsFailed(f"{len(undone)} of {len(study.runs)} runs are not done: {'; '.join(undone)}")
-    return returns
 
 
 class _LeftInTheQueue(Exception):
@@ -95,12 +105,13 @@ class _Cancelled(Exception):
 
 def _carried_out(
     study: Study, planner: Planner, launch: Launch, cluster: Cluster | None, untouched: dict[str, str]
-) -> list[Any]:
+) -> None:
     """Launch what is missing of a study, until all is done, given up, or failed where a failure stops it."""
     settings, runs = planner.settings.sweep, planner.runs
     if cluster is not None:
         Submitted(study_folder(runs, study.name), runs).settle()
     decisions = decide_all(study.runs, runs, settings, source_hash)
+    study_folder(runs, study.name).check_plan()
     for run in _to_train(study, decisions):
         planner.facts.pack(run.config)
     plan = study.as_plan() | {
@@ -112,21 +123,20 @@ def _carried_out(
     logger.info("study {}: {}", study.name, summary(decisions))
     if cluster is not None:
         untouched.update(_queued(study, planner, cluster, decisions))
-        return []
-    returns: list[Any] = []
+        return
     launched: Counter[str] = Counter()
     waiting = False
     while True:
         wanted = [run for run in _to_train(study, decisions) if launched[run.run_id] <= settings.retries]
         for batch in _batches(wanted, planner, settings):
-            returns.extend(launch([list(run.overrides) for run in batch]))
+            launch([list(run.overrides) for run in batch])
             tried = [run for run in batch if RunFolder(runs / run.run_id).alive_elsewhere() is None]
             launched.update(run.run_id for run in tried)
             if settings.on_failure == "stop" and _undone(runs, tried):
-                return returns
+                return
         elsewhere = [decision for decision in decisions if decision.action is Action.ALIVE]
         if not wanted and not elsewhere:
-            return returns
+            return
         if not wanted:
             if not waiting:
                 logger.info("waiting for {} of the runs: {}", len(elsewhere), elsewhere[0].why)
@@ -134,6 +144,19 @@ def _carried_out(
             time.sleep(POLL_SECONDS)
         # What sweep.retrain asked for has been started by now.
         decisions = decide_all(study.runs, runs, replace(settings, retrain=None, stale="keep"), source_hash)
+
+
+def _check_disk(study: Study, planner: Planner, at_once: AtOnce, later: Sequence[PlannedRun] = ()) -> None:
+    """Refuse a study that will not fit, with what comes `later`, before its first run starts.
+
+    Raises:
+        SweepError: one line.
+    """
+    settings = planner.settings.sweep
+    if settings.check_disk:
+        decisions = decide_all(study.runs, planner.runs, settings, source_hash)
+        runs = [run.config for run in (*_to_train(study, decisions), *later)]
+        check_room(runs, planner.facts.meta, at_once(len(runs)))
 
 
 def _queued(study: Study, planner: Planner, cluster: Cluster, decisions: Sequence[Decision]) -> dict[str, str]:

@@ -70,11 +70,19 @@ class AblationSweeper(Sweeper):
                 as_json=self.plan.plan_json,
                 budget_seconds=self.plan.plan_budget_seconds,
                 probe=self.plan.plan_probe,
+                at_once=self._at_once,
             )
             return []
         from alexnet_sweep.sweep import conduct
 
-        return [conduct(self._asked(arguments), compose=self._compose, launch=self._launch, cluster=self._cluster())]
+        conduct(
+            self._asked(arguments),
+            compose=self._compose,
+            launch=self._launch,
+            cluster=self._cluster(),
+            at_once=self._at_once,
+        )
+        return []
 
     def _is_ours(self) -> bool:
         """Whether this is a config of ours: Hydra hands any program's to the sweeper that is chosen."""
@@ -128,34 +136,51 @@ class AblationSweeper(Sweeper):
         launcher: Any = self.launcher
         return Cluster(launcher.queue, launcher.submit, launcher.tasks, launcher.name, self.max_batch_size)
 
-    def _launch(self, batch: list[list[str]]) -> Sequence[Any]:
-        from alexnet_sweep.launching import how_many_at_once, in_processes, sharing
+    def _launch(self, batch: list[list[str]]) -> None:
+        from alexnet_sweep.launching import in_processes, sharing
 
         assert self.launcher is not None and self.config is not None
         launcher, sweep = type(self.launcher).__name__, self.config.sweep
         if launcher == "BasicLauncher":
             if sweep.isolation == "process":
                 in_processes(batch, self._flags())
-                return []
-            return self._in_steps(batch, self.max_batch_size or len(batch))
-        gpus = 0 if self.config.trainer.device == "cpu" else gpus_here()
-        runs = min(len(batch), how_many_at_once(sweep.at_once, gpus, sweep.runs_per_gpu, self.config.trainer.processes))
+            else:
+                self._in_steps(batch, self.max_batch_size or 1)
+            return
+        runs = self._at_once(len(batch))
         if launcher == "JoblibLauncher":
             launcher_of_joblib: Any = self.launcher
             launcher_of_joblib.joblib["n_jobs"] = runs
             with sharing(runs, sweep.runs_per_gpu):
-                return self._in_steps(batch, self.max_batch_size or len(batch))
-        if launcher == "LocalLauncher":  # it starts all that it is given at once
+                self._in_steps(batch, self.max_batch_size or len(batch))
+        elif launcher == "LocalLauncher":  # it starts all that it is given at once
             with sharing(runs, sweep.runs_per_gpu):
-                return self._in_steps(batch, runs)
-        return self._in_steps(batch, self.max_batch_size or len(batch))
+                self._in_steps(batch, runs)
+        else:
+            self._in_steps(batch, self.max_batch_size or len(batch))
 
-    def _in_steps(self, batch: list[list[str]], step: int) -> list[Any]:
+    def _at_once(self, runs: int) -> int:
+        """How many of so many runs the launcher carries out at the same time."""
+        from alexnet_sweep.launching import how_many_at_once
+
+        assert self.launcher is not None and self.config is not None
+        sweep = self.config.sweep
+        launcher: Any = self.launcher
+        name = type(launcher).__name__
+        if name == "BasicLauncher":
+            return min(runs, 1)
+        if name in ("JoblibLauncher", "LocalLauncher"):
+            gpus = 0 if self.config.trainer.device == "cpu" else gpus_here()
+            return min(
+                runs, how_many_at_once(sweep.at_once, gpus, sweep.runs_per_gpu, self.config.trainer.processes)
+            )
+        return min(runs, getattr(launcher, "jobs_at_once", runs))
+
+    def _in_steps(self, batch: list[list[str]], step: int) -> None:
+        """Launch so many at a time; what a launcher returns holds a run's whole config, or its error, and is let go."""
         assert self.launcher is not None
-        returns: list[Any] = []
         for start in range(0, len(batch), step):
-            returns.extend(self.launcher.launch(batch[start : start + step], initial_job_idx=start))
-        return returns
+            self.launcher.launch(batch[start : start + step], initial_job_idx=start)
 
     def _flags(self) -> list[str]:
         """Hydra's own flags of this command line that a run needs as well."""

@@ -42,6 +42,11 @@ class SlurmLauncher(SubmititLauncher):  # type: ignore[misc]
     def name(self) -> str:
         return str(self.params["name"])
 
+    @property
+    def jobs_at_once(self) -> int:
+        """Jobs of an array that run at the same time, at most."""
+        return int(self.params["array_parallelism"])
+
     def submit(self, batch: Sequence[Sequence[str]], folder: Path, name: str) -> list[tuple[str, Path]]:
         """Submit override lists, as arrays of this name; the job and the log of each, of as many as these may have.
 

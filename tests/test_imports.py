@@ -31,6 +31,7 @@ LAYERS = [
         "data.decode",
         "designs",
         "files",
+        "formats",
         "launching",
         "model.layer",
         "model.measure",
@@ -83,7 +84,7 @@ LAYERS = [
     {"slurm", "submitted"},
     {"data.feed", "progress", "readers"},
     {"answers", "cleaner", "comparable", "data.batches", "estimate", "model.build", "precheck"},
-    {"effects", "planning", "predict", "report", "report.figures", "report.flips", "report.numbers", "train"},
+    {"effects", "planning", "predict", "report", "report.figures", "report.flips", "report.numbers", "room", "train"},
     {"assemble", "checkpoint", "interactions", "narrate", "report.html", "verdicts"},
     {"findings", "outcome", "probe", "record"},
     {"bench.subjects", "bench.timing"},
@@ -132,6 +133,7 @@ TORCH_FREE = [
     "queues",
     "slurm",
     "submitted",
+    "room",
 ]
 
 
