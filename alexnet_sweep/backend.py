@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from alexnet_sweep.config import TrainerConfig
+from alexnet_sweep.errors import ConfigError
 from alexnet_sweep.launching import cores_of_a_run
 
 # glibc's mallopt, its options, and the values that it has by itself (malloc.h).
@@ -26,6 +27,23 @@ def set_allocator(options: dict[int, int]) -> None:
     if mallopt is not None:
         for option, value in options.items():
             mallopt(option, value)
+
+
+def no_deterministic_form(error: Exception, device: str) -> ConfigError | None:
+    """What to do where PyTorch refuses an operation that it has in no deterministic form; None for other errors."""
+    told = " ".join(str(error).split())
+    if not isinstance(error, RuntimeError) or "use_deterministic_algorithms" not in told:
+        return None
+    if "CUBLAS_WORKSPACE_CONFIG" in told:
+        found = os.environ.get("CUBLAS_WORKSPACE_CONFIG", "not set")
+        return ConfigError(
+            f"trainer.deterministic=true: CUBLAS_WORKSPACE_CONFIG is {found}; unset it, or set it to :4096:8 or :16:8"
+        )
+    return ConfigError(
+        f"trainer.deterministic=true: {told.split(' does not have')[0]} has no deterministic form on {device}; set "
+        "trainer.deterministic=false (two such runs may then differ, and the report says so), or take another "
+        "trainer.device"
+    )
 
 
 @contextmanager

@@ -131,10 +131,15 @@ def _short(text: str, other: str) -> str:
 
 def mixed_settings(records: Sequence[RunRecord]) -> dict[str, list[str]]:
     """Effective settings (device, threads, precision, versions) that differ between runs or over a resumption."""
+    return {key: values for key, values in effective_settings(records).items() if len(values) > 1}
+
+
+def effective_settings(records: Sequence[RunRecord]) -> dict[str, list[str]]:
+    """Each effective setting with the values that runs had, over resumptions too."""
     settings: dict[str, set[str]] = {}
     for record in records:
         assert record.result is not None, "only of runs that are done"
         for effective in [record.result["effective"], *record.result["earlier_effective"]]:
             for key, value in effective.items():
                 settings.setdefault(key, set()).add(_text(value))
-    return {key: sorted(values) for key, values in settings.items() if len(values) > 1}
+    return {key: sorted(values) for key, values in settings.items()}

@@ -17,7 +17,7 @@ from safetensors.torch import save as to_safetensors
 
 from alexnet_sweep import checkpoint, provenance
 from alexnet_sweep.assemble import Assembly, assemble, effective_device
-from alexnet_sweep.backend import backend
+from alexnet_sweep.backend import backend, no_deterministic_form
 from alexnet_sweep.config import Config
 from alexnet_sweep.distributed import STOPPED, Team, team_started_here
 from alexnet_sweep.errors import FolderError, Interrupted
@@ -95,7 +95,10 @@ def run(
                 except Exception as error:
                     cause = members.cause(error)
                     if cause is error:
-                        raise
+                        unsure = no_deterministic_form(error, device.type)
+                        if unsure is None:
+                            raise
+                        raise unsure from error
                     if stop() and STOPPED in str(cause).split("\n", 1)[0]:  # the other one has stopped sooner
                         raise Interrupted(f"run {run_id} stopped; the same command goes on with it") from error
                     raise cause from error

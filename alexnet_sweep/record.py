@@ -75,6 +75,7 @@ def effective_settings(job: Assembly) -> dict[str, Any]:
         "cpu_threads": torch.get_num_threads(),
         "memory_format": job.memory_format,
         "compiled": job.compiled,
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
         "tf32": job.device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32,
         "versions": provenance.versions(),
     }

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from alexnet_sweep.aggregate import RunRecord, values_of
-from alexnet_sweep.comparable import by_design, mixed_settings
+from alexnet_sweep.comparable import by_design, effective_settings, mixed_settings
 from alexnet_sweep.doubt import BOTH, CONSERVATIVE, IMAGES, SPARSE
 from alexnet_sweep.findings import Findings
 from alexnet_sweep.report.beside_paper import claims, published_errors
@@ -100,6 +100,9 @@ def _notices(findings: Findings) -> list[Block]:
     if mixed:
         told = "; ".join(f"{key}: {' and '.join(values)}" for key, values in mixed.items())
         blocks.append(Notice("Mixed settings", f"The runs were not all made alike ({told})."))
+    if "False" in effective_settings(evidence.done).get("deterministic", ()):
+        told = "Some runs were not bound to deterministic algorithms (trainer.deterministic=false)"
+        blocks.append(Notice("Not deterministic", f"{told}: made again, they may end with other figures."))
     stale = [record for record in evidence.done if _stale(findings, record)]
     if stale:
         blocks.append(
@@ -202,6 +205,10 @@ def _provenance(findings: Findings, command: str) -> list[Block]:
         for key in ("commit", "host", "device", "platform")
     }
     lines += [f"{word:<9} {', '.join(values)}" for word, values in found.items() if values]
+    settings = effective_settings(findings.evidence.done)
+    told = [f"{key} {' and '.join(values)}" for key, values in settings.items() if key != "versions"]
+    if told:
+        lines.append(f"settings  {', '.join(told)}")
     seeds = sorted({record.seed for record in findings.evidence.records})
     lines.append(f"seeds     {', '.join(map(str, seeds))}")
     versions = sorted({f"{name} {version}" for fact in facts for name, version in fact.get("versions", {}).items()})
