@@ -1,7 +1,8 @@
 """What planning a large study and starting a finished one cost: `python benchmarks/studies.py [--arms N] [--seeds N]`.
 
-Trains one small run, copies its folder for every planned run, and times as whole commands: the plan of the study, and
-a start of the finished study with its report. Prints seconds and peak memory of each.
+Trains one small run, copies its folder for every planned run, and times as whole commands: the plan of the study before
+any run and after all, its status, a start of the finished study with its report, the report alone, and what could be
+deleted. Prints seconds, processor seconds and peak memory of each.
 """
 
 import argparse
@@ -53,8 +54,11 @@ def main() -> None:
                 shutil.copytree(one, copy)
             result = json.loads((one / "result.json").read_text()) | {"run_id": run["run_id"], "seed": run["seed"]}
             (copy / "result.json").write_text(json.dumps(result))
+        timed(f"plan of {count}, finished", ["alexnet_sweep.plan", *grid, "--json"], folder)
         timed(f"finished study of {count}, with its report", ["alexnet_sweep", "-m", *grid], folder)
         timed("its report alone", ["alexnet_sweep.report", plan["study"]], folder)
+        timed("its status, once", ["alexnet_sweep.status", "--once"], folder)
+        timed("what can be deleted", ["alexnet_sweep.clean"], folder)
 
 
 if __name__ == "__main__":
