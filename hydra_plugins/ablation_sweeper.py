@@ -171,9 +171,7 @@ class AblationSweeper(Sweeper):
             return min(runs, 1)
         if name in ("JoblibLauncher", "LocalLauncher"):
             gpus = 0 if self.config.trainer.device == "cpu" else gpus_here()
-            return min(
-                runs, how_many_at_once(sweep.at_once, gpus, sweep.runs_per_gpu, self.config.trainer.processes)
-            )
+            return min(runs, how_many_at_once(sweep.at_once, gpus, sweep.runs_per_gpu, self.config.trainer.processes))
         return min(runs, getattr(launcher, "jobs_at_once", runs))
 
     def _in_steps(self, batch: list[list[str]], step: int) -> None:
