@@ -95,6 +95,8 @@ LAYERS = [
     {"sweep"},
     {"cli", "report.__main__"},
     {"composing"},
+    {"finished"},
+    {"trained"},
     {
         "__main__",
         "bench.__main__",
@@ -128,6 +130,7 @@ TORCH_FREE = [
     "clean",
     "data.__main__",
     "plan",
+    "finished",
     "forecast",
     "planning",
     "queues",
