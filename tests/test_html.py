@@ -81,7 +81,7 @@ def whole(text: str) -> str:
 @given(st.text(st.characters()) | st.text("<>&\"'/!-abscript \n\0"))
 def test_no_text_ever_adds_an_element_or_an_attribute(text: str) -> None:
     page = whole(text)
-    assert Page(page).shape == Page(whole("plain")).shape
+    assert Page(page).shape == Page(whole("p" * len(text))).shape  # a long cell has a class
     page.encode()
 
 
