@@ -22,6 +22,7 @@ from tensorboard.plugins.hparams.backend_context import Context
 from alexnet_sweep.findings import find
 from alexnet_sweep.report import board
 from alexnet_sweep.report.board import FILE, FOLDER, write_board
+from alexnet_sweep.report.document import Figure
 from alexnet_sweep.study_folder import study_folder
 from test_compare import LRN, POOL, make_study
 
@@ -47,8 +48,8 @@ def reports(tmp_path: Path) -> Path:
     return tmp_path / "reports" / "one"
 
 
-def written(runs: Path, reports: Path, figure: Path | None = None) -> Path:
-    write_board(find("one", runs), reports, figure)
+def written(runs: Path, reports: Path, *figures: Path) -> Path:
+    write_board(find("one", runs), reports, [(Figure(figure.stem, "what is seen"), figure) for figure in figures])
     return reports / FOLDER
 
 
@@ -149,16 +150,19 @@ def test_a_metric_that_no_run_has_is_no_column(runs: Path, reports: Path) -> Non
     assert len(tags) == 5 and "steps_to_threshold" not in tags
 
 
-def test_the_figure_is_an_image_at_the_root(runs: Path, reports: Path, tmp_path: Path) -> None:
+def test_figures_are_images_at_the_root(runs: Path, reports: Path, tmp_path: Path) -> None:
     make_study(runs)
-    figure = tmp_path / "forest.png"
-    figure.write_bytes(png())
-    events = EventAccumulator(str(written(runs, reports, figure)))
+    figures = {"forest": png(), "kernels": png(3, 9)}
+    for name, content in figures.items():
+        (tmp_path / f"{name}.png").write_bytes(content)
+    events = EventAccumulator(str(written(runs, reports, *(tmp_path / f"{name}.png" for name in figures))))
     events.Reload()
-    assert events.Tags()["tensors"] == ["_hparams_/experiment", "forest"]
-    (event,) = events.Tensors("forest")
-    assert list(event.tensor_proto.string_val) == [b"7", b"5", png()]
-    assert events.SummaryMetadata("forest").plugin_data.plugin_name == "images"
+    assert events.Tags()["tensors"] == ["_hparams_/experiment", "forest", "kernels"]
+    for (name, content), size in zip(figures.items(), ([b"7", b"5"], [b"3", b"9"]), strict=True):
+        (event,) = events.Tensors(name)
+        assert list(event.tensor_proto.string_val) == [*size, content]
+        assert events.SummaryMetadata(name).plugin_data.plugin_name == "images"
+        assert events.SummaryMetadata(name).summary_description == "what is seen"
 
 
 def test_the_same_folders_give_the_same_bytes_and_no_pile_of_files(runs: Path, reports: Path, tmp_path: Path) -> None:
@@ -172,7 +176,9 @@ def test_the_same_folders_give_the_same_bytes_and_no_pile_of_files(runs: Path, r
         from pathlib import Path
         from alexnet_sweep.findings import find
         from alexnet_sweep.report.board import write_board
-        write_board(find("one", Path({str(runs)!r})), Path({str(tmp_path / "other")!r}), Path({str(figure)!r}))
+        from alexnet_sweep.report.document import Figure
+        images = [(Figure("forest", "what is seen"), Path({str(figure)!r}))]
+        write_board(find("one", Path({str(runs)!r})), Path({str(tmp_path / "other")!r}), images)
         import sys
         print(*sys.modules)"""
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""A study for TensorBoard: the HPARAMS table of its runs and the forest plot, in `reports/<study>/tensorboard/`.
+"""A study for TensorBoard: the HPARAMS table of its runs, forest plot and kernels, in `reports/<study>/tensorboard/`.
 
 Written with TensorBoard's own messages, without torch: torch's `add_hparams` puts each call into a sub-run named by the
 time, and leaves it to chance whether all runs have the same columns. Here the columns are named once, at the root, and
@@ -22,12 +22,12 @@ import pandas as pd
 from alexnet_sweep.aggregate import RunRecord
 from alexnet_sweep.errors import OtherFormat
 from alexnet_sweep.findings import Findings
+from alexnet_sweep.report.document import Figure
 from alexnet_sweep.store import DONE, FAILED, RUNNING, RunFolder
 
 FOLDER = "tensorboard"
 FILE = "events.out.tfevents.0.report"  # one a folder; TensorBoard knows such files by `tfevents`
 SEED = "seed"
-IMAGE = "forest"
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ METRICS = (
 )
 
 
-def write_board(findings: Findings, folder: Path, figure_png: Path | None) -> None:
-    """Write the folder `tensorboard` anew, whole or not at all; `figure_png` is the forest plot, if there is one."""
+def write_board(findings: Findings, folder: Path, images: Sequence[tuple[Figure, Path]]) -> None:
+    """Write the folder `tensorboard` anew, whole or not at all; `images` are figures with their PNGs."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = _files(findings, None if figure_png is None else figure_png.read_bytes())
+    files = _files(findings, [(figure, png.read_bytes()) for figure, png in images])
     with tempfile.TemporaryDirectory(prefix=f".{FOLDER}.", dir=folder) as beside:
         new = Path(beside) / "new"
         for path, content in files.items():
@@ -78,7 +78,7 @@ def _take_place(new: Path, place: Path, beside: Path) -> None:
     raise OSError(f"{place}: taken again and again; is another report of this study being written all the time?")
 
 
-def _files(findings: Findings, png: bytes | None) -> dict[Path, bytes]:
+def _files(findings: Findings, images: Sequence[tuple[Figure, bytes]]) -> dict[Path, bytes]:
     """The content of every file by its path below the folder."""
     evidence = findings.evidence
     times = {record.run_id: _times(evidence.runs, record) for record in evidence.records}
@@ -96,8 +96,7 @@ def _files(findings: Findings, png: bytes | None) -> dict[Path, bytes]:
         warnings.simplefilter("ignore")
         writer = _Writer()
     root = [writer.experiment(columns, metrics, latest)]
-    if png is not None:
-        root.append(writer.image(IMAGE, png, "Δ Top-1 test error of each arm with its 95 % interval"))
+    root += [writer.image(figure.name, png, figure.words) for figure, png in images]
     files = {Path(FILE): writer.file(root, latest)}
     for record in evidence.records:
         start, end = times[record.run_id]

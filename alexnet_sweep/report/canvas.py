@@ -35,6 +35,7 @@ STYLE: dict[Any, Any] = {
     "text.parse_math": False,
     "svg.fonttype": "none",
     "svg.hashsalt": "alexnet_sweep",
+    "image.composite_image": False,  # each picture of an SVG at its own size
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "axes.spines.top": False,
@@ -63,17 +64,16 @@ def style() -> Iterator[None]:
 
 
 @style()
-def write(figure: Figure, folder: Path, name: str) -> None:
-    """NAME.svg and NAME.png."""
+def write(figure: Figure, folder: Path, name: str, *, photographs: bool = False) -> None:
+    """NAME.svg and NAME.png; the latter in 256 colours, unless there are `photographs` in it."""
     drawn = io.StringIO()
     figure.savefig(drawn, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     write_text(folder / f"{name}.svg", _following_the_page(drawn.getvalue()))
     pixels = io.BytesIO()
     figure.savefig(pixels, format="png", dpi=DPI, facecolor="white")
     with whole_file(folder / f"{name}.png") as stream:
-        PngImageFile(io.BytesIO(pixels.getvalue())).convert("RGB").quantize(256).save(
-            stream, "PNG", optimize=True, dpi=(DPI, DPI)
-        )
+        image = PngImageFile(io.BytesIO(pixels.getvalue())).convert("RGB")
+        (image if photographs else image.quantize(256)).save(stream, "PNG", optimize=True, dpi=(DPI, DPI))
 
 
 def axes_at(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:

@@ -13,14 +13,17 @@ from alexnet_sweep.findings import Findings
 from alexnet_sweep.report.beside_paper import claims, published_errors
 from alexnet_sweep.report.differences import effects, fit, other_tables, ways, what_matters
 from alexnet_sweep.report.document import Block, Document, Figure, Heading, Listing, Notice, Paragraph, Table
+from alexnet_sweep.report.first_layer import FIGURE as KERNELS
+from alexnet_sweep.report.first_layer import FirstLayer
+from alexnet_sweep.report.first_layer import section as first_layer_section
 from alexnet_sweep.report.numbers import either
 from alexnet_sweep.wording import counted
 
 WRITERS = ("alexnet-sweep", "pandas", "scipy", "pyarrow", "matplotlib")  # what a report's figures and tables hang on
 
 
-def document_of(findings: Findings, figures: Sequence[Figure], command: str) -> Document:
-    """The whole report; `figures` are those that were drawn, `command` repeats the study."""
+def document_of(findings: Findings, figures: Sequence[Figure], layers: Sequence[FirstLayer], command: str) -> Document:
+    """The whole report; `figures` are those that were drawn, `layers` its runs' first, `command` repeats the study."""
     drawn = {figure.name: figure for figure in figures}
 
     def shown(*names: str) -> list[Block]:
@@ -39,6 +42,7 @@ def document_of(findings: Findings, figures: Sequence[Figure], command: str) -> 
         ]
         blocks += [*ways(findings), *shown("steps"), *effects(findings), *shown("interactions")]
         blocks += [*fit(findings), *shown("gap", "curves"), *_how_to_read(findings)]
+        blocks += first_layer_section(layers, shown(KERNELS))
     blocks += [*_runs(findings), *_provenance(findings, command)]
     return Document(str(findings.evidence.plan["name"]), tuple(blocks))
 

@@ -2,22 +2,26 @@
 
 import io
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from alexnet_sweep.files import whole_file, write_text
-from alexnet_sweep.findings import Findings, find
+from alexnet_sweep.findings import find
 from alexnet_sweep.report.board import write_board
 from alexnet_sweep.report.drawings import draw
+from alexnet_sweep.report.first_layer import FIGURE as KERNELS
+from alexnet_sweep.report.first_layer import draw_kernels, first_layers, halves_table
 from alexnet_sweep.report.flips import arm_flips
 from alexnet_sweep.report.html import to_html
 from alexnet_sweep.report.latex import to_latex
 from alexnet_sweep.report.markdown import to_markdown
 from alexnet_sweep.report.sections import document_of
 
-TABLES = ("results", "deltas", "seeds", "views", "steps", "effects", "claims")
+TABLES = ("results", "deltas", "seeds", "views", "steps", "effects", "claims", "kernels")
+ON_BOARD = ("forest", KERNELS)  # figures that TensorBoard shows as well
 
 
 @dataclass(frozen=True)
@@ -38,13 +42,14 @@ def write_report(study: str, runs: Path, reports: Path, allow_mixed: bool | None
     """
     findings = find(study, runs, allow_mixed)
     folder = reports / study
-    _write_tables(findings, folder)
-    figures = draw(findings, folder)
-    forest = folder / "forest.png" if any(figure.name == "forest" for figure in figures) else None
-    write_board(findings, folder, forest)
+    layers = first_layers(findings)
+    _write_tables(findings.tables() | {"kernels": halves_table(layers)}, folder)
+    figures = [*draw(findings, folder), *draw_kernels(findings, layers, folder)]
+    on_board = [(figure, folder / f"{figure.name}.png") for figure in figures if figure.name in ON_BOARD]
+    write_board(findings, folder, on_board)
     mixed = bool(allow_mixed) and not findings.evidence.plan.get("allow_mixed", False)
     command = f"python -m alexnet_sweep.report {shlex.quote(study)}{' --allow-mixed' if mixed else ''}"
-    document = document_of(findings, figures, command)
+    document = document_of(findings, figures, layers, command)
     evidence = findings.evidence
     flips = arm_flips(runs, evidence.labels, evidence.baseline, findings.compared)
     drawn = {figure.name: (folder / f"{figure.name}.svg").read_text(encoding="utf-8") for figure in figures}
@@ -56,12 +61,11 @@ def write_report(study: str, runs: Path, reports: Path, allow_mixed: bool | None
     return Report(path, text)
 
 
-def _write_tables(findings: Findings, folder: Path) -> None:
+def _write_tables(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
     """NAME.csv and NAME.parquet of each table; those of an earlier report that this one lacks go."""
-    tables = findings.tables()
     for name in TABLES:
         csv, parquet = folder / f"{name}.csv", folder / f"{name}.parquet"
-        if name not in tables:
+        if name not in tables or tables[name].empty:
             csv.unlink(missing_ok=True)
             parquet.unlink(missing_ok=True)
             continue
