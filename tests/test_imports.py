@@ -36,6 +36,7 @@ LAYERS = [
         "launching",
         "model.layer",
         "model.measure",
+        "neighbours",
         "report.latex",
         "report.markdown",
     },
@@ -110,6 +111,9 @@ LAYERS = [
     {"composing"},
     {"finished"},
     {"trained"},
+    {"inspect.features"},
+    {"inspect.look"},
+    {"inspect.page"},
     {
         "__main__",
         "bench.__main__",
@@ -117,6 +121,7 @@ LAYERS = [
         "compare",
         "data.__main__",
         "hydra_plugins.ablation_sweeper",
+        "inspect.__main__",
         "plan",
         "status",
         "summary",
@@ -144,6 +149,7 @@ TORCH_FREE = [
     "data.__main__",
     "plan",
     "finished",
+    "inspect.__main__",
     "kernels",
     "forecast",
     "planning",
@@ -183,7 +189,7 @@ def layer(name: str) -> int:
 
 
 def test_every_module_has_its_place() -> None:
-    packages = {"", "bench", "data", "model"}
+    packages = {"", "bench", "data", "inspect", "model"}
     assert set(modules()) - packages == set().union(*LAYERS)
 
 
