@@ -100,7 +100,7 @@ def _record(planned: Mapping[str, Any], runs: Path) -> RunRecord:
 
 
 def _check_whole(folder: RunFolder, result: dict[str, Any]) -> None:
-    """Refuse a result that lacks what a report needs, or whose predictions are not there: it counts nowhere.
+    """Refuse a result that lacks what a report needs, or whose files are not as it says: it counts nowhere.
 
     Raises:
         FolderError: saying what is missing.
@@ -110,7 +110,7 @@ def _check_whole(folder: RunFolder, result: dict[str, Any]) -> None:
     lacks += [f"data.{key}" for key in NEEDED_OF_DATA if not isinstance(data, Mapping) or key not in data]
     if lacks:
         raise FolderError(f"{folder.result}: lacks {', '.join(lacks)}; move its folder away to train the run again")
-    folder.check_predictions(result)
+    folder.check_files(result)
 
 
 def _provenance(folder: RunFolder) -> Mapping[str, Any]:

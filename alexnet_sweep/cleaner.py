@@ -314,7 +314,7 @@ def _in_use(folder: RunFolder) -> str | None:
     if not status and folder.status.is_file():
         return "its status cannot be read"
     # A process of another container is not seen from here, though it runs on this host.
-    return "in use a moment ago" if status.get("state") == RUNNING and silent < DEAD_AFTER_SECONDS else None
+    return "in use a moment ago" if status.get("state") == RUNNING and abs(silent) < DEAD_AFTER_SECONDS else None
 
 
 def _is_foreign(folder: RunFolder) -> bool:

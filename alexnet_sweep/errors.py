@@ -4,7 +4,8 @@ SweepError            a mistake in what was typed or configured: one line, no tr
 ├── ConfigError       a key, option or value of the composed config
 ├── DataError         a data set that is missing, unreadable, or not what the config says
 └── FolderError       a run or study folder that cannot be read, or that somebody else is using
-    └── OtherFormat   of a version that this one does not read: left as it is
+    ├── OtherFormat   of a version that this one does not read: left as it is
+    └── CannotWrite   a disk that is full, or a folder that must not be written
 RunsFailed            a sweep whose runs did not all end well: exit code 1
 Interrupted           the user asked to stop (Ctrl-C): exit code 130; a KeyboardInterrupt, so that a launcher
                       that collects failed jobs does not go on with the next one
@@ -13,7 +14,10 @@ A message says what happened, which file or key, what was found, what is allowed
 """
 
 import difflib
+import errno
 from collections.abc import Iterable
+from pathlib import Path
+from typing import ClassVar
 
 
 class SweepError(Exception):
@@ -34,6 +38,23 @@ class FolderError(SweepError):
 
 class OtherFormat(FolderError):
     """A file that another version of this program has written, and this one does not read."""
+
+
+class CannotWrite(FolderError):
+    """A file that cannot be written for a reason outside the program: no run has failed by it."""
+
+    REASONS: ClassVar = {
+        errno.ENOSPC: "the disk is full; make room",
+        errno.EDQUOT: "the quota of this disk is used up; make room",
+        errno.EROFS: "the disk is read-only; make it writable",
+        errno.EACCES: "writing there is not allowed; make the folder writable",
+        errno.EPERM: "writing there is not allowed; make the folder writable",
+    }
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        why = self.REASONS[error.errno or 0]
+        super().__init__(f"{path}: cannot be written: {why} and start again, the same command goes on from there")
+        self.errno = error.errno
 
 
 class RunsFailed(Exception):

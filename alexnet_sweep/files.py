@@ -1,33 +1,61 @@
 """Files that later code trusts: written beside, synced, and renamed, so that they are whole or absent."""
 
+import errno
+import hashlib
 import json
 import os
 import re
 import tempfile
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from alexnet_sweep.errors import FolderError
+from alexnet_sweep import failpoints
+from alexnet_sweep.errors import CannotWrite, FolderError
+
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no mistake in a path, which EACCES may be
 
 HALF_WRITTEN = re.compile(r"\.(.+)\.[a-z0-9_]{8}")  # as `whole_file` names them
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that takes the place of `path` when the block ends well; else nothing has changed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    """A binary file that takes the place of `path` when the block ends well; else nothing has changed.
+
+    File and folder are synced: what is there after a power failure is the old file or the new one, and what was written
+    earlier is there as well.
+
+    Raises:
+        CannotWrite: for a full disk, or a folder that must not be written.
+    """
+    with told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            Path(name).chmod(0o666 & ~_umask())
+            failpoints.pass_by(f"{path.name}.beside")
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+    failpoints.pass_by(f"{path.name}.renamed")
+
+
+@contextmanager
+def told(path: Path, errors: Collection[int] = tuple(CannotWrite.REASONS)) -> Iterator[None]:
+    """A disk that is full, or that must not be written, is told of in one line that names `path`."""
     try:
-        with os.fdopen(handle, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(name).chmod(0o666 & ~_umask())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if error.errno in errors:
+            raise CannotWrite(path, error) from error
         raise
 
 
@@ -43,6 +71,32 @@ def half_written(folder: Path, names: Collection[str] | None) -> list[Path]:
             if match and (names is None or match[1] in names) and path.is_file() and not path.is_symlink():
                 found.append(path)
     return found
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk; a file system that cannot sync folders does so by itself."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
+
+
+def remove_leftovers(folder: Path, older_than_seconds: float = 0.0) -> None:
+    """Remove what is `half_written` in a folder; younger files may be another process's that is writing."""
+    for path in half_written(folder, None):
+        with suppress(FileNotFoundError):
+            if not older_than_seconds or time.time() - path.stat().st_mtime > older_than_seconds:
+                path.unlink()
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:

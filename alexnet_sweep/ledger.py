@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from alexnet_sweep.config import Config, SweepConfig
 from alexnet_sweep.errors import ConfigError, FolderError, OtherFormat, SweepError
@@ -53,7 +54,7 @@ def decide(folder: RunFolder, sweep: SweepConfig, sources: str) -> Decision:
     try:
         result = folder.read_result()
         if result is not None:
-            folder.check_predictions(result)
+            folder.check_files(result)
     except OtherFormat:
         raise
     except FolderError as error:
@@ -70,17 +71,24 @@ def decide(folder: RunFolder, sweep: SweepConfig, sources: str) -> Decision:
             return Decision(name, Action.RUN, "sweep.retrain=failed", clear=True)
         if failures > sweep.retries:
             return Decision(name, Action.GIVEN_UP, f"failed {failures}×: {status.get('reason')}")
-        # What failed after the last epoch, in evaluation, need not train again.
-        trained = bool(status.get("steps")) and status.get("step") == status["steps"] and folder.checkpoint.is_file()
-        return Decision(name, Action.RUN, f"failed {failures}×, tried again", clear=not trained)
+        # A checkpoint is saved only where all is well, so that what was trained until then need not be trained again.
+        resumes = folder.checkpoint.is_file() and (
+            sweep.stale == "keep" or status.get("source_hash") in (None, sources)
+        )
+        return Decision(name, Action.RUN, f"failed {failures}×, tried again", clear=not resumes)
     if folder.checkpoint.is_file():
         older = status.get("source_hash") not in (None, sources)
         if older and sweep.stale == "stop":
             return Decision(name, Action.STALE, "its checkpoint is of older training code")
         if older and sweep.stale == "retrain":
             return Decision(name, Action.RUN, "its checkpoint is of older training code", clear=True)
-        return Decision(name, Action.RESUME, f"stopped in epoch {status.get('epoch', 0) + 1}")
+        return Decision(name, Action.RESUME, f"stopped in epoch {_epoch(status) + 1}")
     return Decision(name, Action.RUN, "new" if not status else "stopped before its first checkpoint")
+
+
+def _epoch(status: dict[str, Any]) -> int:
+    epoch = status.get("epoch")
+    return epoch if isinstance(epoch, int) else 0
 
 
 def check_retrain(sweep: SweepConfig, known: set[str]) -> None:

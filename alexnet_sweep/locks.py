@@ -18,10 +18,11 @@ import filelock
 from loguru import logger
 
 from alexnet_sweep import machine
-from alexnet_sweep.errors import FolderError
+from alexnet_sweep.errors import CannotWrite, FolderError
 from alexnet_sweep.files import read_json, write_json
+from alexnet_sweep.files import told as disk_told
 
-DEAD_AFTER_SECONDS = 120.0  # a heartbeat on another host that is older than this is a dead process's
+DEAD_AFTER_SECONDS = 120.0  # a heartbeat on another host that is further from now than this is a dead process's
 EVERY_SECONDS = 5.0
 POLL_SECONDS = 0.5
 
@@ -37,7 +38,8 @@ def held(lock: Path, patience: float, kind: type[FolderError] = FolderError) -> 
     while True:
         taken = filelock.FileLock(lock)
         try:
-            taken.acquire(timeout=min(POLL_SECONDS, patience))
+            with disk_told(lock):
+                taken.acquire(timeout=min(POLL_SECONDS, patience))
             break
         except filelock.Timeout:
             pass
@@ -104,7 +106,7 @@ class Heartbeat:
 
     def _beat_on(self) -> None:
         while not self._ended.wait(EVERY_SECONDS):
-            with suppress(OSError):  # a full disk is told of by whoever works here
+            with suppress(OSError, CannotWrite):  # a full disk is told of by whoever works here
                 self._beat()
 
     def _beat(self) -> None:
@@ -128,4 +130,4 @@ def _gone(told: dict[str, Any]) -> bool:
     there, heartbeat = told.get("host"), told.get("heartbeat")
     if there in (None, machine.host()) or not isinstance(heartbeat, int | float):
         return False
-    return time.time() - heartbeat > DEAD_AFTER_SECONDS
+    return abs(time.time() - heartbeat) > DEAD_AFTER_SECONDS

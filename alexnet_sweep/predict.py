@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from alexnet_sweep import failpoints
 from alexnet_sweep.augment import centre_view, prepare, take_views, views_of
 from alexnet_sweep.config import EvalConfig
 from alexnet_sweep.data.batches import Pixels
@@ -67,6 +68,7 @@ def predict(
             if all_views:
                 averaged = probabilities.mean(0) if config.average == "probabilities" else logits.mean(0).softmax(1)
                 ten.append(averaged.cpu())
+            failpoints.pass_by("evaluate.batch")
             beat()
     finally:
         net.train(training)

@@ -9,11 +9,14 @@
 """
 
 import csv
+import hashlib
 import io
+import json
+import math
 import os
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +26,12 @@ import pyarrow.parquet as pq
 import yaml
 
 from alexnet_sweep import formats, machine
-from alexnet_sweep.errors import FolderError, OtherFormat, one_line
-from alexnet_sweep.files import half_written, read_json, whole_file, write_json, write_text
+from alexnet_sweep.errors import CannotWrite, FolderError, OtherFormat, one_line
+from alexnet_sweep.files import DISK, digest_of, half_written, read_json, told, whole_file, write_json, write_text
 from alexnet_sweep.locks import DEAD_AFTER_SECONDS, held
 
+DIGEST_LINE = "# sha256 of all before: "
+CHECKED_BYTES = 64 << 20  # files up to this size are read whole to see whether they are as recorded
 _SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with it
 FORMAT_KEY = b"alexnet_sweep.format"  # in the metadata of predictions
 RUNNING, DONE, FAILED, INTERRUPTED = "running", "done", "failed", "interrupted"
@@ -93,7 +98,9 @@ class RunFolder:
         return {path.name for path in (*paths, self.checkpoint, self.weights, self.failure)}
 
     def write_config(self, config: dict[str, Any]) -> None:
-        write_text(self.config, yaml.safe_dump(config, sort_keys=False))
+        """With its digest in a last line: a result, which does not depend on paths, cannot hold it."""
+        text = yaml.safe_dump(config, sort_keys=False)
+        write_text(self.config, f"{text}{DIGEST_LINE}{hashlib.sha256(text.encode()).hexdigest()}\n")
 
     def write_metrics(self, rows: list[dict[str, Any]]) -> None:
         """One row an epoch; floats are written so that reading gives the same value."""
@@ -108,9 +115,16 @@ class RunFolder:
         with whole_file(self.predictions) as stream:
             pq.write_table(table, stream, compression="zstd")
 
+    @property
+    def recorded(self) -> tuple[Path, ...]:
+        """The files whose sizes and digests a result holds."""
+        return (self.metrics, self.predictions, self.weights)
+
     def write_result(self, result: dict[str, Any]) -> None:
-        """Last of all: from now on the run is done."""
-        write_json(self.result, {"format": formats.RUN.written, "run_id": self.run_id, **result})
+        """Last of all: from now on the run is done. With sizes and digests of its other files, and its own digest."""
+        files = {path.name: [path.stat().st_size, digest_of(path)] for path in self.recorded if path.exists()}
+        whole = {"format": formats.RUN.written, "run_id": self.run_id, **result, "files": files}
+        write_json(self.result, whole | {"digest": _digest(whole)})
 
     def write_provenance(self, provenance: dict[str, Any]) -> None:
         write_json(self.provenance, provenance)
@@ -131,6 +145,10 @@ class RunFolder:
                 f"{self.result}: of run {result.get('run_id')}; expected run {self.run_id}. Move the folder away to "
                 "train the run again"
             )
+        told_digest = result.pop("digest", None)
+        # Neither of the two was written by earlier versions.
+        if ("files" in result or told_digest is not None) and told_digest != _digest(result):
+            raise FolderError(f"{self.result}: damaged, its digest is another; move its folder away to start it again")
         return result
 
     def clear(self) -> None:
@@ -148,7 +166,7 @@ class RunFolder:
         """
         try:
             table = pq.read_table(self.predictions, columns=columns)
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, ValueError, pa.ArrowException) as error:  # what a damaged file makes of pyarrow
             raise FolderError(
                 f"{self.predictions}: cannot be read ({one_line(error)}); move its folder away to train the run again"
             ) from error
@@ -161,7 +179,50 @@ class RunFolder:
         version = None if found is None else int(found) if found.isdigit() else found
         formats.check(formats.RUN, version, self.predictions)
 
-    def check_predictions(self, result: dict[str, Any]) -> None:
+    def check_files(self, result: dict[str, Any], *, whole_up_to: float = CHECKED_BYTES) -> None:
+        """Refuse files that are not as the result has recorded them; only the weights may be gone.
+
+        Larger ones than `whole_up_to` are known by their size.
+
+        Raises:
+            FolderError: saying which, and how it differs.
+        """
+        self._check_predictions(result)
+        if "files" not in result:  # of an earlier version
+            return
+        self._check_config()
+        recorded = result["files"]
+        for path in self.recorded:
+            size, digest = recorded.get(path.name, (None, None))
+            if size is None or (path == self.weights and not path.exists()):
+                continue
+            try:
+                found = path.stat().st_size
+                damage = f"has {found} bytes, not {size}" if found != size else ""
+                if not damage and size <= whole_up_to and digest_of(path) != digest:
+                    damage = "damaged, its digest is another"
+            except OSError as error:
+                damage = f"cannot be read ({error.strerror})"
+            if damage:
+                raise FolderError(f"{path}: {damage}; move its folder away to train the run again")
+
+    def _check_config(self) -> None:
+        """Refuse a config that is not as it was written.
+
+        Raises:
+            FolderError: saying so.
+        """
+        try:
+            content = self.config.read_bytes()
+        except FileNotFoundError:  # the run's id says what it was
+            return
+        except OSError as error:
+            raise FolderError(f"{self.config}: cannot be read ({error.strerror})") from error
+        text, _, last = content.rpartition(DIGEST_LINE.encode())
+        if last.decode(errors="replace") != hashlib.sha256(text).hexdigest() + "\n":
+            raise FolderError(f"{self.config}: damaged, its digest is another; move its folder away to start it again")
+
+    def _check_predictions(self, result: dict[str, Any]) -> None:
         """Refuse predictions that do not belong to a result: missing, cut short, or of another number of images.
 
         Raises:
@@ -173,7 +234,7 @@ class RunFolder:
             raise FolderError(f"{self.result}: lacks errors ({one_line(error)})") from error
         try:
             metadata = pq.read_metadata(self.predictions)
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, ValueError, pa.ArrowException) as error:  # what a damaged file makes of pyarrow
             raise FolderError(f"{self.predictions}: cannot be read ({one_line(error)})") from error
         self._check_version(metadata.metadata)
         found = metadata.num_rows
@@ -253,8 +314,8 @@ class RunFolder:
             return None  # this job itself, before it was requeued
         host, process = status.get("host"), _number(status, "process")
         owner = f"{host} process {process:.0f}"
-        if host != machine.host():
-            return owner if time.time() - _number(status, "heartbeat") < DEAD_AFTER_SECONDS else None
+        if host != machine.host():  # whose clock may be ahead of ours, or ours was set back
+            return owner if abs(time.time() - _number(status, "heartbeat")) < DEAD_AFTER_SECONDS else None
         if status.get("boot") != machine.boot() or process == os.getpid():
             return None
         started, noted = machine.started(int(process)), _number(status, "process_started")
@@ -268,11 +329,14 @@ class RunFolder:
 
         `admit` is asked once nobody else can claim the run: it raises, or says whether earlier results go.
 
+        A disk that is full or must not be written is no failure of the run: it is then interrupted.
+
         Raises:
             FolderError: where another live process has it, or the folder cannot be written.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            with told(self.path):
+                self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise FolderError(
                 f"{self.path}: cannot be created ({error.strerror}); set paths.runs to a folder that can be written"
@@ -286,18 +350,23 @@ class RunFolder:
             for path in half_written(self.path, self.names):  # nobody else writes here now
                 path.unlink(missing_ok=True)
             before = self.read_status()
-            claim = Claim(
-                self, int(before.get("attempts", 0)) + 1, int(before.get("failures", 0)), total_epochs, source_hash
-            )
+            attempts, failures = (int(_number(before, key)) for key in ("attempts", "failures"))
+            claim = Claim(self, attempts + 1, failures, total_epochs, source_hash)
             claim.beat(force=True)
         try:
-            yield claim
+            with told(self.path, DISK):
+                yield claim
         except KeyboardInterrupt:
             claim.end(INTERRUPTED)
             raise
+        except CannotWrite as error:
+            with suppress(CannotWrite):  # what is wrong is told all the same
+                claim.end(INTERRUPTED, reason=str(error))
+            raise
         except BaseException as error:
             claim.failures += 1
-            claim.end(FAILED, reason=one_line(error))
+            with suppress(CannotWrite):
+                claim.end(FAILED, reason=one_line(error))
             raise
         claim.end(DONE)
 
@@ -311,6 +380,7 @@ class Claim:
         self, folder: RunFolder, attempts: int, failures: int, total_epochs: int, source_hash: str | None = None
     ) -> None:
         self.folder, self.attempts, self.failures, self.source_hash = folder, attempts, failures, source_hash
+        self._claimed = _place(folder.path)
         self.progress: dict[str, Any] = {"epoch": 0, "epochs": total_epochs}
         self.started = time.time()
         self._last = 0.0
@@ -319,8 +389,20 @@ class Claim:
         """Note progress; write the status if the last one is old enough."""
         self.progress.update(progress)
         if force or time.monotonic() - self._last >= self.EVERY_SECONDS:
+            self.check_there()
             self._write(RUNNING)
             self._last = time.monotonic()
+
+    def check_there(self) -> None:
+        """Refuse to go on in a folder that somebody has deleted or moved: what was written there before is gone.
+
+        Raises:
+            FolderError: saying so.
+        """
+        if _place(self.folder.path) != self._claimed:
+            raise FolderError(
+                f"{self.folder.path}: deleted or moved while in use; the same command starts the run again"
+            )
 
     def end(self, state: str, reason: str | None = None) -> None:
         self._write(state, reason)
@@ -362,9 +444,13 @@ def trained_as(runs: Path, training_id: str, source_hash: str) -> RunFolder | No
     try:
         run_id, sources = (runs / "_trained" / training_id).read_text(encoding="utf-8").split()
         folder = RunFolder(runs / run_id)
-        if sources != source_hash or folder.read_result() is None:
+        result = folder.read_result()
+        if sources != source_hash or result is None:
             return None
-        return folder if folder.weights.is_file() and folder.metrics.is_file() else None
+        if not (folder.weights.is_file() and folder.metrics.is_file()):
+            return None
+        folder.check_files(result, whole_up_to=math.inf)
+        return folder
     except (OSError, ValueError, FolderError):  # no note, or one that cannot be trusted
         return None
 
@@ -388,7 +474,24 @@ def run_to_start_from(runs: Path, name: str) -> RunFolder:
             f"init_from={name}: {lacks} ({folder.path}); give the id of a finished run below {runs}, or a folder. "
             f"Have: {', '.join(done[:8]) or 'none yet'}"
         )
+    result = folder.read_result(of_any_run=True)
+    assert result is not None, "just seen"
+    folder.check_files(result, whole_up_to=math.inf)
     return folder
+
+
+def _place(folder: Path) -> tuple[int, int] | None:
+    """Which folder this is, whatever it is called; None where there is none."""
+    try:
+        found = folder.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _digest(result: dict[str, Any]) -> str:
+    """SHA-256 of what a result says, however it is laid out."""
+    return hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()
 
 
 def _number(status: dict[str, Any], key: str) -> float:

@@ -83,6 +83,12 @@ def make_run(folder: RunFolder, run: Run, classes: int = 10, shuffle: int = 0) -
     folder.write_result(_replaced(_result(run, errors, classes), run.result))
 
 
+def restate(folder: RunFolder, **changes: Any) -> None:
+    """Write a finished run's result anew, with these keys changed, or without those that are None."""
+    result = (folder.read_result() or {}) | changes
+    folder.write_result({key: value for key, value in result.items() if value is not None})
+
+
 def config_of() -> dict[str, Any]:
     return {
         "data": {"heldout_fraction": 0.1, "stored_px": 256, "crop_px": 224},

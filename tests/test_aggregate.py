@@ -1,6 +1,5 @@
 """What is read of run folders made by hand."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 from alexnet_sweep.aggregate import gather, load_results, values_of
 from alexnet_sweep.answers import Answers
 from alexnet_sweep.store import RunFolder
-from hand_made import RANKS, make_run, ranked, ranked_study
+from hand_made import RANKS, make_run, ranked, ranked_study, restate
 
 
 @pytest.fixture
@@ -57,8 +56,7 @@ def test_the_training_images_evaluated_cleanly_are_a_split_of_the_frame(tmp_path
     ranked_study(tmp_path, dict(RANKS))
     folder = RunFolder(tmp_path / f"{0:012x}")
     last = {"clean_train_images": 40, "clean_train_top1_error": 0.125, "clean_train_top5_error": None}
-    result = json.loads(folder.result.read_text()) | {"last_epoch": last, "steps_to_threshold": 7}
-    folder.result.write_text(json.dumps(result))
+    restate(folder, last_epoch=last, steps_to_threshold=7)
     frame = load_results("hand", tmp_path)
     (row,) = frame[frame["split"] == "train"].to_dict("records")
     assert (row["run_id"], row["view"], row["images"], row["top1_errors"]) == (f"{0:012x}", "centre", 40, 5)
@@ -83,8 +81,7 @@ def test_values_of_the_results_are_listed_once_in_their_order(tmp_path: Path) ->
 def test_a_result_that_lacks_what_a_report_needs_counts_nowhere(tmp_path: Path, spoilt: Any, why: str) -> None:
     ranked_study(tmp_path, dict(RANKS))
     folder = RunFolder(tmp_path / f"{0:012x}")
-    result = json.loads(folder.result.read_text()) | spoilt
-    folder.result.write_text(json.dumps({key: value for key, value in result.items() if value is not None}))
+    restate(folder, **spoilt)
     record = gather("hand", tmp_path).records[0]
     assert (record.state, record.done) == ("unreadable", False) and why in record.failure
 
@@ -110,6 +107,7 @@ def test_images_of_the_same_names_and_other_labels_are_other_images(tmp_path: Pa
     table = pq.read_table(folder.predictions)
     turned = pc.add(table["label"], 1)
     folder.write_predictions(table.set_column(table.column_names.index("label"), "label", turned))
+    restate(folder)
     answers = Answers(gather("hand", tmp_path).records, tmp_path)
     lists = [answers.images(f"{number:012x}", "test") for number in range(4)]
     assert lists == [0, 1, 1, 1]

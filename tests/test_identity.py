@@ -155,6 +155,7 @@ def test_the_source_hash_covers_every_module_that_training_imports(default: Conf
         "checks.py",
         "config.py",  # its values are in the run_id
         "errors.py",
+        "failpoints.py",
         "files.py",
         "locks.py",
         "identity.py",

@@ -16,6 +16,7 @@ LAYERS = [
         "data.source",
         "doubt",
         "errors",
+        "failpoints",
         "groups",
         "machine",
         "report.document",

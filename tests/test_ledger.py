@@ -25,7 +25,8 @@ def run_folder(runs, run_id=RUN, *, result=None, checkpoint=False, **status):
     folder = RunFolder(runs / run_id)
     folder.path.mkdir(parents=True, exist_ok=True)
     if status:
-        folder.status.write_text(json.dumps(status))
+        beat = {"heartbeat": time.time()} if status.get("heartbeat") == "now" else {}
+        folder.status.write_text(json.dumps(status | beat))
     if checkpoint:
         folder.checkpoint.write_bytes(b"state")
     if result:
@@ -38,9 +39,10 @@ def planned(*run_ids):
     return [SimpleNamespace(run_id=run_id, config=None) for run_id in run_ids]
 
 
-ALIVE = {"state": "running", "host": "another-host", "process": 42, "heartbeat": time.time() + 3600}
+ALIVE = {"state": "running", "host": "another-host", "process": 42, "heartbeat": "now"}
 DEAD = {"state": "running", "host": "another-host", "process": 42, "heartbeat": 0.0, "epoch": 4}
 FAILED_ONCE = {"state": "failed", "failures": 1, "reason": "ValueError: no luck"}
+FAILED_OLDER = FAILED_ONCE | {"checkpoint": True, "source_hash": OLDER}
 FAILED_TWICE = FAILED_ONCE | {"failures": 2}
 STOPPED = {"state": "interrupted", "epoch": 2}
 
@@ -72,7 +74,15 @@ STATES = {
     "interrupted, named": ({**STOPPED, "checkpoint": True}, {"retrain": RUN}, Action.RESUME, False, "stopped in epoch"),
     "checkpoint without a status": ({"checkpoint": True}, {}, Action.RESUME, False, "stopped in epoch 1"),
     "failed once": (FAILED_ONCE, {}, Action.RUN, True, "failed 1×, tried again"),
-    "failed with a checkpoint": ({**FAILED_ONCE, "checkpoint": True}, {}, Action.RUN, True, "failed 1×, tried again"),
+    "failed with a checkpoint": ({**FAILED_ONCE, "checkpoint": True}, {}, Action.RUN, False, "failed 1×, tried again"),
+    "failed with one of older code": (FAILED_OLDER, {}, Action.RUN, True, "failed 1×, tried again"),
+    "failed with one of older code, kept": (
+        FAILED_OLDER,
+        {"stale": "keep"},
+        Action.RUN,
+        False,
+        "failed 1×, tried again",
+    ),
     "failed once, no retries": (FAILED_ONCE, {"retries": 0}, Action.GIVEN_UP, False, "failed 1×: ValueError: no luck"),
     "failed too often": (FAILED_TWICE, {}, Action.GIVEN_UP, False, "failed 2×: ValueError: no luck"),
     "failed too often, more retries": (FAILED_TWICE, {"retries": 2}, Action.RUN, True, "failed 2×, tried again"),

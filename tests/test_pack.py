@@ -224,7 +224,7 @@ def test_a_store_holds_its_files_and_no_scratch(small, store):
     (built,) = store.iterdir()
     assert built.name == fingerprint(folder(small))
     names = {f"{split}.{end}" for split in ("train", "test") for end in ("images.npy", "labels.npy", "ids.txt")}
-    assert {path.name for path in built.iterdir()} == names | {"mean.npy", "colours.npz", "meta.json"}
+    assert {path.name for path in built.iterdir()} == names | {"mean.npy", "colours.npz", "meta.json", "checksums.json"}
 
 
 def test_others_may_read_a_store(small, store):
@@ -433,6 +433,9 @@ def test_a_jpeg_that_is_damaged_is_named(photos, store):
     content = bytearray(file.read_bytes())
     content[-200:] = bytes(200)
     file.write_bytes(content)
+    with pytest.raises(DataError, match=r"train\.images\.jpeg is not as it was built\); delete the folder"):
+        open_packed(data, store)
+    (file.parent / "checksums.json").unlink()  # as where a store is too large to be read whole
     images = open_packed(data, store).images["train"]
     with pytest.raises(DataError, match=r"train\.images\.jpeg: image 35 is damaged .*delete its folder"):
         images[np.array([0, 35])]
@@ -628,6 +631,7 @@ def test_a_missing_file_is_refused(small, built, name):
 
 def test_a_count_that_does_not_fit_is_refused_with_both_numbers(small, built):
     (built / "train.ids.txt").write_text("one\n")
+    (built / "checksums.json").unlink()
     line = refused(small, built)
     assert "train: [1, 2] rows, 2 expected" in line
 
@@ -635,6 +639,7 @@ def test_a_count_that_does_not_fit_is_refused_with_both_numbers(small, built):
 def test_a_description_of_other_counts_is_refused(small, built):
     meta = json.loads((built / "meta.json").read_text())
     (built / "meta.json").write_text(json.dumps(meta | {"counts": {"train": 3, "test": 2}}))
+    (built / "checksums.json").unlink()
     assert "train: [2] rows, 3 expected" in refused(small, built)
 
 

@@ -19,7 +19,7 @@ from alexnet_sweep.report.write import write_report
 from alexnet_sweep.store import RunFolder
 from alexnet_sweep.study_folder import study_folder
 from alexnet_sweep.wording import printable
-from hand_made import LRN, RANKS, make_run, make_study, ranked, ranked_study, wrong
+from hand_made import LRN, RANKS, make_run, make_study, ranked, ranked_study, restate, wrong
 from test_sweep import contents_of
 
 
@@ -154,8 +154,7 @@ def test_images_left_out_of_the_data_are_told_of(tmp_path: Path) -> None:
     text = report_of(tmp_path, dict(RANKS))
     assert "Left out" not in text
     for path in (tmp_path / "runs").glob("*/result.json"):
-        result = json.loads(path.read_text())
-        path.write_text(json.dumps(result | {"data": result["data"] | {"skipped_images": 3}}))
+        restate(RunFolder(path.parent), data=json.loads(path.read_text())["data"] | {"skipped_images": 3})
     text = write_report("hand", tmp_path / "runs", tmp_path / "reports").text
     assert text.count("Left out") == 1 and "3 images of" in text and "data.skip_bad=true" in text
 
@@ -179,8 +178,7 @@ def test_few_classes_are_said_instead_of_a_top5_column(tmp_path: Path) -> None:
 def test_facts_that_differ_between_arms_are_all_told(tmp_path: Path) -> None:
     ranked_study(tmp_path / "runs", dict(RANKS))
     folder = RunFolder(tmp_path / "runs" / f"{2:012x}")
-    result = json.loads(folder.result.read_text())
-    folder.result.write_text(json.dumps(result | {"views": 5, "epochs": 9, "parameters": 2000}))
+    restate(folder, views=5, epochs=9, parameters=2000)
     text = write_report("hand", tmp_path / "runs", tmp_path / "reports").text
     assert "90 or 9 epochs" in text and "1,234 or 2,000 parameters" in text
     assert "ten views" in text and "or five views" in text
@@ -189,8 +187,7 @@ def test_facts_that_differ_between_arms_are_all_told(tmp_path: Path) -> None:
 def test_a_run_resumed_under_other_settings_is_mixed(tmp_path: Path) -> None:
     ranked_study(tmp_path / "runs", dict(RANKS))
     folder = RunFolder(tmp_path / "runs" / f"{2:012x}")
-    result = json.loads(folder.result.read_text())
-    folder.result.write_text(json.dumps(result | {"earlier_effective": [{"device": "cuda", "cpu_threads": 1}]}))
+    restate(folder, earlier_effective=[{"device": "cuda", "cpu_threads": 1}])
     assert "device: cpu and cuda" in write_report("hand", tmp_path / "runs", tmp_path / "reports").text
 
 
@@ -217,8 +214,7 @@ def test_what_differs_by_design_is_told_of_and_compared(tmp_path: Path) -> None:
     arms = [arm | {"levels": {"trainer.epochs": epochs}} for arm, epochs in zip(plan["arms"], ("90", "9"), strict=True)]
     study_folder(tmp_path / "runs", "hand").write_plan(plan | {"keys": ["trainer.epochs"], "arms": arms})
     for number in (2, 3):
-        folder = RunFolder(tmp_path / "runs" / f"{number:012x}")
-        folder.result.write_text(json.dumps(json.loads(folder.result.read_text()) | {"epochs": 9}))
+        restate(RunFolder(tmp_path / "runs" / f"{number:012x}"), epochs=9)
     text = write_report("hand", tmp_path / "runs", tmp_path / "reports").text
     assert "**By design.** The study switches this, and its deltas hold the effect of it: epochs: 90 and 9." in text
     assert "Not alike" not in text and "+25.00 [" in text
@@ -227,8 +223,7 @@ def test_what_differs_by_design_is_told_of_and_compared(tmp_path: Path) -> None:
 def test_runs_that_are_not_alike_are_named_and_kept_out_unless_mixing_is_allowed(tmp_path: Path) -> None:
     ranked_study(tmp_path / "runs", dict(RANKS))
     for number in (2, 3):
-        folder = RunFolder(tmp_path / "runs" / f"{number:012x}")
-        folder.result.write_text(json.dumps(json.loads(folder.result.read_text()) | {"epochs": 9}))
+        restate(RunFolder(tmp_path / "runs" / f"{number:012x}"), epochs=9)
     text = write_report("hand", tmp_path / "runs", tmp_path / "reports").text
     assert "2 finished runs not like the baseline, kept out of every comparison" in text
     assert "model/lrn=off, seed 0 (epochs: 9 instead of 90)" in text and "+25.00" not in text

@@ -1,4 +1,5 @@
 import csv
+import errno
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from alexnet_sweep import formats, machine
-from alexnet_sweep.errors import FolderError
+from alexnet_sweep.errors import CannotWrite, FolderError
 from alexnet_sweep.locks import DEAD_AFTER_SECONDS
 from alexnet_sweep.store import RunFolder
 from alexnet_sweep.study_folder import study_folder
@@ -127,7 +128,7 @@ def test_the_same_predictions_are_the_same_bytes(folder):
 def test_a_result_read_back_is_what_was_written(folder):
     result = {"errors": {"test": {"top1_error": 1 / 3}}, "epochs": 90}
     folder.write_result(result)
-    assert folder.read_result() == {"format": formats.RUN.written, "run_id": RUN, **result}
+    assert folder.read_result() == {"format": formats.RUN.written, "run_id": RUN, "files": {}, **result}
 
 
 def test_a_run_that_is_not_done_has_no_result(folder):
@@ -343,3 +344,71 @@ def test_an_unknown_study_is_refused_with_the_known_ones(tmp_path):
 def test_a_study_is_refused_where_there_are_none_yet(tmp_path):
     with pytest.raises(FolderError, match="have: none yet"):
         study_folder(tmp_path / "nowhere", "lrn-1").read_plan()
+
+
+# --- disks, clocks, and folders that go ---
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_disk_that_takes_no_more_interrupts_a_run_and_is_no_failure_of_it(folder, number):
+    with pytest.raises(CannotWrite, match=r"cannot be written: .*start again, the same command goes on from there"):
+        claim_and_raise(folder, OSError(number, "no"))
+    status = folder.read_status()
+    assert (status["state"], status["failures"]) == ("interrupted", 0) and "cannot be written" in status["reason"]
+
+
+def test_any_other_error_of_a_disk_is_a_failure(folder):
+    with pytest.raises(OSError):
+        claim_and_raise(folder, OSError(errno.EIO, "broken"))
+    assert folder.read_status()["state"] == "failed"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the clock is all there is")
+def test_a_clock_that_is_set_leaves_a_live_claimant_its_run(folder, claimant, monkeypatch):
+    monkeypatch.setattr("psutil.Process.create_time", lambda self: time.time() + 3600)
+    assert folder.alive_elsewhere() == f"{machine.host()} process {claimant.pid}"
+
+
+def test_a_process_that_is_not_there_has_not_started():
+    assert machine.started(2**30) is None and machine.started(os.getpid()) == machine.started(os.getpid())
+
+
+def test_a_heartbeat_far_in_the_future_is_dead(folder):
+    write_status(folder, host="node7", process=42, heartbeat=time.time() + DEAD_AFTER_SECONDS + 60)
+    assert folder.alive_elsewhere() is None
+
+
+def test_a_claim_removes_what_a_killed_process_was_writing(folder):
+    folder.path.mkdir(parents=True)
+    (folder.path / ".checkpoint.pt.abcd1234").write_bytes(b"half")
+    with folder.claimed(3):
+        assert not list(folder.path.glob(".checkpoint.pt.*"))
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["gone", "another in its place"])
+def test_a_beat_in_a_folder_that_was_deleted_is_refused(folder, again):
+    with pytest.raises(FolderError, match="deleted or moved while in use"), folder.claimed(3) as claim:
+        folder.path.rename(folder.path.parent / "elsewhere")
+        if again:
+            folder.path.mkdir()
+        claim.beat(force=True)
+    assert folder.read_status()["state"] == "failed"
+
+
+@pytest.mark.parametrize(
+    "change", [{"epochs": 91}, {"errors": {}}, {"digest": None}, {"files": {"metrics.csv": [0, ""]}}]
+)
+def test_a_result_that_says_something_else_is_refused(folder, change):
+    folder.write_result({"epochs": 90})
+    result = json.loads(folder.result.read_text()) | change
+    folder.result.write_text(json.dumps({key: value for key, value in result.items() if value is not None}))
+    with pytest.raises(FolderError, match=r"result\.json: damaged, its digest is another"):
+        folder.read_result()
+
+
+def test_a_result_of_an_earlier_version_has_no_digests_and_is_read(folder):
+    folder.write_predictions(pa.table({"image": ["a"]}))
+    old = {"format": formats.RUN.written, "run_id": RUN, "errors": {"test": {"centre": {"images": 1}}}}
+    folder.result.write_text(json.dumps(old))
+    assert folder.read_result() == old
+    folder.check_files(old)

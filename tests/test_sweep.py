@@ -16,6 +16,7 @@ from alexnet_sweep import sweep
 from alexnet_sweep.locks import DEAD_AFTER_SECONDS
 from alexnet_sweep.store import RunFolder
 from conftest import Main
+from hand_made import restate
 
 SMALL = ("model.width=0.05", "trainer.epochs=2", "trainer.cpu_threads=1", "eval.clean_train_images=64")
 
@@ -135,13 +136,13 @@ def test_results_of_older_training_code_stop_a_start(
 ) -> None:
     assert main(*SMALL) == 0
     (folder,) = folders()
-    older = json.loads(folder.result.read_text()) | {"source_hash": "0" * 12}
-    folder.result.write_text(json.dumps(older))
+    restate(folder, source_hash="0" * 12)
+    older = folder.result.read_bytes()
     capsys.readouterr()
     assert main("-m", "seed=0", *SMALL) == 2
     assert "1 of 1 runs have results of older training code" in capsys.readouterr().err
     assert main("-m", "seed=0", "sweep.stale=keep", *SMALL) == 0
-    assert json.loads(folder.result.read_text()) == older
+    assert folder.result.read_bytes() == older
     assert main("-m", "seed=0", "sweep.stale=retrain", *SMALL) == 0
     assert json.loads(folder.result.read_text())["source_hash"] != "0" * 12
 

@@ -12,7 +12,7 @@ import numpy as np
 from alexnet_sweep.composing import composed
 from alexnet_sweep.config import Config
 from alexnet_sweep.data.images import stored_bytes
-from alexnet_sweep.data.packed import SPLITS, is_whole, read_colours
+from alexnet_sweep.data.packed import SPLITS, check_sums, is_whole, read_colours
 from alexnet_sweep.errors import DataError
 from alexnet_sweep.machine import free_bytes
 from alexnet_sweep.mistakes import explain, is_users
@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("verb", choices=("prepare", "info"))
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as python -m alexnet_sweep takes them")
+    parser.add_argument("--verify", action="store_true", help="read all images, and compare them with their checksums")
     parser.add_argument("--json", action="store_true", help="for programs")
     chosen = parser.parse_intermixed_args(arguments)
     show_log()
@@ -44,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(error, file=sys.stderr)
                 return 1
         found = facts_of(config, facts)
+        if chosen.verify and found["packed"]:
+            check_sums(Path(found["folder"]), all_images=True)
     except KeyboardInterrupt:
         print("stopped; the same command goes on from there", file=sys.stderr)
         return 130

@@ -17,16 +17,17 @@ import numpy as np
 from loguru import logger
 from PIL import Image
 
+from alexnet_sweep import failpoints
 from alexnet_sweep.config import DataConfig
 from alexnet_sweep.data.builders import Progress, building, only_builder, part_of
 from alexnet_sweep.data.colours import Sums
 from alexnet_sweep.data.decode import BadImage, decode, square
 from alexnet_sweep.data.images import jpeg_of, pixels_of, stored_bytes
-from alexnet_sweep.data.packed import SPLITS, Meta, description, is_whole
+from alexnet_sweep.data.packed import SPLITS, Meta, description, is_whole, write_checksums
 from alexnet_sweep.data.source import Encoded, Source, Split
 from alexnet_sweep.data.writing import STATE, Chunk, State, Writer, save_array, saved_state
-from alexnet_sweep.errors import DataError
-from alexnet_sweep.files import whole_file, write_json
+from alexnet_sweep.errors import CannotWrite, DataError
+from alexnet_sweep.files import remove_leftovers, sync_folder, whole_file, write_json
 from alexnet_sweep.launching import cores_of_a_run
 from alexnet_sweep.machine import free_bytes
 from alexnet_sweep.wording import amount
@@ -74,14 +75,22 @@ def build(data: DataConfig, folder: Path, opened: Open, progress: Progress) -> N
             shutil.rmtree(scratch, ignore_errors=True)
             for name in UNFINISHED:
                 (part / name).unlink(missing_ok=True)
+            remove_leftovers(part)
+            sync_folder(part)
+            failpoints.pass_by("data.rename")
             part.rename(folder)
+            sync_folder(folder.parent)
+            failpoints.pass_by("data.renamed")
         except KeyboardInterrupt:
             raise  # what is packed stays, for the next start
-        except OSError as error:
+        except (OSError, CannotWrite) as error:
             if is_whole(folder):  # a builder elsewhere took this one for gone, and was quicker
                 return
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
+                raise DataError(
+                    f"{part}: packing stopped ({error}); start again, it goes on from there, or set paths.store to a "
+                    "folder on another disk"
+                ) from error
             raise DataError(
                 f"{part}: the disk is full; make room and start again, it goes on from there, or set paths.store to "
                 "a folder on another disk" + _other_store(data)
@@ -185,6 +194,7 @@ def _write_facts(source: Source, data: DataConfig, state: State, part: Path, mar
         np.savez(stream, eigenvalues=eigenvalues, eigenvectors=eigenvectors)
     meta = Meta(mark, data.name, source.class_names, counts, data.stored_px, data.store, skipped)
     write_json(part / "meta.json", description(meta))
+    write_checksums(part, {split: [reached.size, reached.checksum] for split, reached in state.splits.items()})
     if skipped:
         names = [image_id for ids in skipped.values() for image_id in ids]
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""

@@ -1,7 +1,9 @@
 """A packed data set on the disk: what lies in its folder, and opening it. See `data.pack` for the whole of it."""
 
 import json
+import os
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,14 @@ from numpy.typing import NDArray
 from alexnet_sweep import formats
 from alexnet_sweep.data.images import Images, open_images
 from alexnet_sweep.errors import DataError
+from alexnet_sweep.files import write_json
 
 DAMAGE = (OSError, ValueError, KeyError, EOFError, SyntaxError, zipfile.BadZipFile)  # what numpy makes of cut files
 SPLITS = ("train", "test")
+CHECKSUMS = "checksums.json"
+CHECKED_BYTES = 256 << 20  # images of both splits up to this size are read whole whenever a store is opened
+BLOCK_BYTES = 8 << 20
+SMALL = (".labels.npy", ".ids.txt", ".ends.npy", "mean.npy", "colours.npz", "meta.json")  # all files but the images
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,7 @@ def read_packed(folder: Path) -> Packed:
         DataError: where its files are missing, cut short, or do not fit its description.
     """
     meta = read_meta(folder)
+    check_sums(folder)
     try:
         images = {s: open_images(folder, s, meta.stored_px) for s in SPLITS}
         labels = {s: np.load(folder / f"{s}.labels.npy") for s in SPLITS}
@@ -95,6 +103,58 @@ def read_packed(folder: Path) -> Packed:
                 "expected); delete the folder and start again"
             )
     return Packed(meta, images, labels, ids, mean, eigenvalues, eigenvectors)
+
+
+def write_checksums(folder: Path, images: dict[str, list[int]]) -> None:
+    """CRC-32 and size of every file of a store; of images as they were handed to the disk, without a header."""
+    files = {name: [(folder / name).stat().st_size, _crc(folder / name)] for name in _small(folder)}
+    write_json(folder / CHECKSUMS, {"files": files, "images": images})
+
+
+def check_sums(folder: Path, *, all_images: bool = False) -> None:
+    """Refuse a store whose files are not as they were built.
+
+    The size of each file is looked at, and what is in all but the images; in these too where they are small, or where
+    `all_images` says so: of 250 GB that takes as long as reading them. Stores of earlier versions have no checksums.
+
+    Raises:
+        DataError: saying which file.
+    """
+    try:
+        told = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        raise _damaged(folder, error) from error
+    try:
+        if sorted(told["files"]) != _small(folder):
+            raise ValueError(f"{CHECKSUMS} speaks of other files")
+        for name, (size, checksum) in told["files"].items():
+            if ((folder / name).stat().st_size, _crc(folder / name)) != (size, checksum):
+                raise ValueError(f"{name} is not as it was built")
+        whole = all_images or sum(size for size, _ in told["images"].values()) <= CHECKED_BYTES
+        for split, (size, checksum) in told["images"].items():
+            path = next(folder.glob(f"{split}.images.*"))
+            header = path.stat().st_size - size
+            if not 0 <= header <= 256 or (whole and _crc(path, header) != checksum):
+                raise ValueError(f"{path.name} is not as it was built")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+        raise _damaged(folder, error) from error
+
+
+def _small(folder: Path) -> list[str]:
+    """All files of a store but the images and the checksums themselves."""
+    return sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(SMALL) and entry.name[0] != ".")
+
+
+def _crc(path: Path, first: int = 0) -> int:
+    """CRC-32 of a file from a place on."""
+    found = 0
+    with path.open("rb") as stream:
+        stream.seek(first)
+        while block := stream.read(BLOCK_BYTES):
+            found = zlib.crc32(block, found)
+    return found
 
 
 def read_colours(folder: Path) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet_sweep import formats
+from alexnet_sweep import failpoints, formats
 from alexnet_sweep.data.colours import Sums
 from alexnet_sweep.files import whole_file
 
@@ -40,6 +41,7 @@ class Reached:
     taken: int = 0
     kept: int = 0
     size: int = 0  # bytes, without a header
+    checksum: int = 0  # CRC-32 of these
     skipped: list[int] = field(default_factory=list)
 
 
@@ -71,11 +73,12 @@ def saved_state(part: Path, mark: str, kind: str, side: int, splits: Sequence[st
     try:
         with (part / STATE).open("rb") as stream, np.load(stream) as saved:
             told: dict[str, Any] = json.loads(str(saved["told"]))
-            if (told["format"], told["fingerprint"], sorted(told["splits"])) == (
+            begun = (told["format"], told["fingerprint"], sorted(told["splits"])) == (
                 formats.STORE.written,
                 mark,
                 sorted(splits),
-            ):
+            )
+            if begun and all("checksum" in reached for reached in told["splits"].values()):
                 sums = Sums(int(saved["images"]), saved["pixels"], saved["products"])
                 state = State({split: Reached(**told["splits"][split]) for split in splits}, sums)
                 if all(_is_there(part, split, kind, side, reached) for split, reached in state.splits.items()):
@@ -106,12 +109,14 @@ class Writer:
     def add(self, chunk: Chunk) -> None:
         reached = self.reached
         self._images.write(chunk.content)
+        failpoints.pass_by("data.chunk")
         if self._lengths is not None:
             self._lengths.write(np.array(chunk.lengths, np.int64).tobytes())
         reached.skipped += chunk.skipped
         reached.taken += chunk.taken
         reached.kept += chunk.taken - len(chunk.skipped)
         reached.size += len(chunk.content)
+        reached.checksum = zlib.crc32(chunk.content, reached.checksum)
 
     def sync(self) -> None:
         for stream in (self._images, self._lengths):

@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from alexnet_sweep import failpoints
 from alexnet_sweep.aggregate import RunRecord
 from alexnet_sweep.errors import OtherFormat
 from alexnet_sweep.findings import Findings
@@ -61,6 +62,7 @@ def write_board(findings: Findings, folder: Path, images: Sequence[tuple[Figure,
         for path, content in files.items():
             (new / path).parent.mkdir(parents=True, exist_ok=True)
             (new / path).write_bytes(content)
+        failpoints.pass_by("report.board")
         _take_place(new, folder / FOLDER, Path(beside))
 
 

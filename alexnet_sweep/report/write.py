@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from alexnet_sweep.files import whole_file, write_text
+from alexnet_sweep.files import remove_leftovers, told, whole_file, write_text
 from alexnet_sweep.findings import find
 from alexnet_sweep.report.board import write_board
 from alexnet_sweep.report.drawings import draw
@@ -39,9 +39,15 @@ def write_report(study: str, runs: Path, reports: Path, allow_mixed: bool | None
 
     Raises:
         FolderError: where there is no such study.
+        CannotWrite: where the disk is full, or the folder must not be written.
     """
+    with told(reports / study):
+        return _write_report(study, runs, reports / study, allow_mixed)
+
+
+def _write_report(study: str, runs: Path, folder: Path, allow_mixed: bool | None) -> Report:
     findings = find(study, runs, allow_mixed)
-    folder = reports / study
+    remove_leftovers(folder, older_than_seconds=3600)
     layers = first_layers(findings)
     _write_tables(findings.tables() | {"kernels": halves_table(layers)}, folder)
     figures = [*draw(findings, folder), *draw_kernels(findings, layers, folder)]
