@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import torch
@@ -15,17 +16,20 @@ from loguru import logger
 from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 
-from alexnet_sweep import checkpoint, provenance
+from alexnet_sweep import checkpoint, failpoints, provenance
 from alexnet_sweep.assemble import Assembly, assemble, effective_device
+from alexnet_sweep.augment import views_of
 from alexnet_sweep.backend import backend, no_deterministic_form
 from alexnet_sweep.config import Config
 from alexnet_sweep.distributed import STOPPED, Team, team_started_here
-from alexnet_sweep.errors import FolderError, Interrupted
-from alexnet_sweep.files import whole_file
+from alexnet_sweep.errors import CannotWrite, FolderError, Interrupted, one_line
+from alexnet_sweep.files import whole_file, write_text
 from alexnet_sweep.identity import names_digest, plain, source_hash, training_source_hash
 from alexnet_sweep.launching import own_gpus
+from alexnet_sweep.machine import queue_job
 from alexnet_sweep.narrate import Narrator, logging_to
 from alexnet_sweep.outcome import centre_errors, final_outcome
+from alexnet_sweep.predict import predict
 from alexnet_sweep.readers import Trial, key_of, remember, remembered
 from alexnet_sweep.record import Trained, device_name, effective_settings, result_of
 from alexnet_sweep.speed import is_stuck
@@ -33,11 +37,16 @@ from alexnet_sweep.stopping import Stop, stop_on_signal
 from alexnet_sweep.store import Claim, RunFolder, note_trained, run_to_start_from, trained_as
 from alexnet_sweep.transfer import start_from
 
+LOOK_SECONDS = 30.0  # between two looks at whether losses and weights are finite
 CARRIED_OUT = ("study", "sweep", "report")  # not the run's: it is the same run however it was started
 
 
 class TrainingDiverged(Exception):
-    """The training loss is no longer a finite number."""
+    """The training loss, or a weight, is no longer a finite number."""
+
+
+class OutOfMemory(Exception):
+    """The device, or the machine, has no memory left for the run."""
 
 
 class TrainingStuck(Exception):
@@ -71,7 +80,8 @@ def run(
     Raises:
         SweepError: a mistake of the user's that only the data could show.
         Interrupted: the process was asked to stop; a checkpoint is saved.
-        TrainingDiverged: the loss is not finite.
+        TrainingDiverged: the loss or the weights are not finite; the last checkpoint was saved when they were.
+        OutOfMemory: with what to lower.
         TrainingStuck: the loss has not moved, and trainer.stop_if_stuck is set.
         ProcessLost: another process of the run has raised or died.
     """
@@ -91,8 +101,10 @@ def run(
             with backend(config.trainer, here), _team(team, kind, config, own) as members:
                 members.go()
                 try:
-                    return _run(config, members.device(device), folder, claim, stop, training_id, members)
+                    result = _run(config, members.device(device), folder, claim, stop, training_id, members)
                 except Exception as error:
+                    if _is_of_memory(error):
+                        raise OutOfMemory(_what_to_lower(config, error)) from error
                     cause = members.cause(error)
                     if cause is error:
                         unsure = no_deterministic_form(error, device.type)
@@ -105,10 +117,44 @@ def run(
         except Interrupted:
             logger.warning("run {} stopped", run_id)
             raise
-        except Exception:
-            folder.failure.write_text(traceback.format_exc())
-            logger.error("run {} failed; the traceback is in {}", run_id, folder.failure)
+        except CannotWrite as error:
+            logger.error("run {} stopped: {}", run_id, error)
             raise
+        except Exception:
+            write_failure(folder)
+            raise
+    # A signal that came while the result was written: the run is done, and nothing more is to be started.
+    if stop() and queue_job() is None:
+        raise Interrupted(f"stopped once run {run_id} was done; the same command goes on from here")
+    return result
+
+
+def write_failure(folder: RunFolder) -> None:
+    """The traceback of the exception at hand, where it can be written: what went wrong is told all the same."""
+    try:
+        write_text(folder.failure, traceback.format_exc())
+        logger.error("run {} failed; the traceback is in {}", folder.run_id, folder.failure)
+    except CannotWrite as error:
+        logger.opt(exception=True).error("run {} failed, and {}", folder.run_id, error)
+
+
+def _is_of_memory(error: BaseException) -> bool:
+    """PyTorch has a class of its own for GPUs alone; on a CPU it says so in words."""
+    words = ("can't allocate memory", "not enough memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and any(said in str(error) for said in words)
+    )
+
+
+def _what_to_lower(config: Config, error: BaseException) -> str:
+    evaluating = any(frame.f_globals["__name__"] == predict.__module__ for frame, _ in walk_tb(error.__traceback__))
+    views = views_of(config.data.stored_px, config.data.crop_px, config.eval.mirrored_views).count
+    return (
+        f"out of memory {'in evaluation' if evaluating else 'in training'} with trainer.batch_size="
+        f"{config.trainer.batch_size}, eval.batch_size={config.eval.batch_size} and {views} views an image; lower "
+        f"{'eval.batch_size' if evaluating else 'trainer.batch_size'}, model.width or data.crop_px, or use a "
+        f"device with more memory ({one_line(error)[:200]})"
+    )
 
 
 def _team(team: Team | None, kind: torch.device, config: Config, gpus: tuple[int, ...]) -> AbstractContextManager[Team]:
@@ -178,6 +224,7 @@ def _run(
         job.device,
         job.trainer.precision,
     )
+    claim.check_there()
     history = None
     if folder.checkpoint.is_file():
         try:
@@ -205,6 +252,7 @@ def _run(
             raise Interrupted(f"run {folder.run_id} stopped; the same command goes on with it", signal=number)
 
     errors, table = final_outcome(job, config.eval, beat)
+    claim.check_there()
     folder.write_predictions(table)
     _write_weights(folder, job)
     folder.write_provenance(
@@ -221,9 +269,10 @@ def _run(
         }
     )
     result = result_of(config, job, parameters, trained, errors)
-    folder.write_result(result)
     if training_id is not None and config.checkpoint.keep != "none":
-        note_trained(folder, training_id, training_source_hash(config))
+        note_trained(folder, training_id, training_source_hash(config))  # nobody trusts it before the result is there
+    claim.check_there()
+    folder.write_result(result)
     if config.checkpoint.keep != "full":
         folder.checkpoint.unlink(missing_ok=True)
     if config.checkpoint.keep == "none":
@@ -285,7 +334,9 @@ def _train(
     """Train to the last epoch, saving as configured; appends a row of metrics for every epoch."""
     trainer, rows, saved = job.trainer, history.rows, time.monotonic()
     claim.beat(force=True, first_step=trainer.steps_done)  # of this attempt
+    looked = time.monotonic()
     for step in trainer.steps():
+        failpoints.pass_by("train.step")
         narrator.step(step)
         claim.beat(epoch=step.epoch, step=step.before + step.number + 1, steps=step.total)
         if trainer.steps_done == config.trainer.stuck_after_steps:
@@ -296,13 +347,19 @@ def _train(
             narrator.epoch(rows[-1])
             claim.beat(images_per_second=round(narrator.rates[-1], 1))
             trainer.close_epoch()
+            failpoints.pass_by("train.epoch")
             due = trainer.epoch % config.checkpoint.every_epochs == 0 or trainer.epoch == config.trainer.epochs
         else:
             due = time.monotonic() - saved >= 60 * config.checkpoint.every_minutes
+        if time.monotonic() - looked >= LOOK_SECONDS:
+            _look_whether_finite(config, job)
+            looked = time.monotonic()
         stopping = trainer.team.asked_to_stop(stop())
         if due or stopping:
             history.seconds += time.monotonic() - saved
             saved = time.monotonic()
+            claim.check_there()
+            _look_whether_finite(config, job)
             checkpoint.save(folder.checkpoint, trainer, vars(history))
         if stopping:
             raise Interrupted(f"run {folder.run_id} stopped; the same command goes on with it", signal=stopping)
@@ -331,12 +388,27 @@ def _note_readers(config: Config, job: Assembly, number: int) -> None:
     logger.info("trainer.workers: {} batches are read ahead from here, as was fastest", number)
     try:
         remember(Path(config.paths.store), _readers_key(config, job), number)
-    except OSError as error:  # a store of someone else's
-        logger.warning("{}: cannot be written ({}); the next run will try again", config.paths.store, error.strerror)
+    except (OSError, CannotWrite) as error:  # a store of someone else's
+        logger.warning("trainer.workers: {}; the next run will try again", error)
 
 
 def _readers_key(config: Config, job: Assembly) -> str:
     return key_of(job.packed.meta.fingerprint, device_name(job.device), config.trainer.batch_size)
+
+
+def _look_whether_finite(config: Config, job: Assembly) -> None:
+    """Stop before anything is saved that is no number.
+
+    Raises:
+        TrainingDiverged: with the step, the learning rate and the last finite loss.
+    """
+    told = job.trainer.not_finite()
+    if told is not None:
+        clip = " or set trainer.clip_grad_norm" if config.trainer.clip_grad_norm is None else ""
+        raise TrainingDiverged(
+            f"epoch {job.trainer.epoch + 1}: {told}, at learning rate {job.trainer.learning_rate:g}; lower "
+            f"optim.learning_rate{clip}. Checkpoints saved before are good"
+        )
 
 
 def _look_whether_stuck(config: Config, job: Assembly) -> None:
@@ -363,12 +435,8 @@ def _look_whether_stuck(config: Config, job: Assembly) -> None:
 def _epoch_row(config: Config, job: Assembly, beat: Callable[[], None]) -> dict[str, Any]:
     """Metrics of the epoch that has just ended; the schedule sees the held-out error."""
     trainer, evaluation = job.trainer, config.eval
+    _look_whether_finite(config, job)
     sums = trainer.epoch_sums()
-    if not math.isfinite(sums.loss):
-        raise TrainingDiverged(
-            f"epoch {trainer.epoch + 1}: the training loss is {sums.loss} at learning rate "
-            f"{trainer.learning_rate:g}; lower optim.learning_rate or set trainer.clip_grad_norm"
-        )
     clean = centre_errors(job, evaluation, "train", job.parts.clean, beat)
     heldout = centre_errors(job, evaluation, "train", job.heldout_in(trainer.epoch), beat)
     if heldout.images:

@@ -4,6 +4,7 @@
 them; a trainer restored from `state` goes on as if it had never stopped.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -89,6 +90,8 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
         self.to_threshold = StepsToThreshold(config.threshold_train_error, config.threshold_images)
         self._recent: deque[Tensor] = deque(maxlen=STUCK_WINDOW_STEPS)  # losses
+        self._unseen: list[Tensor] = []  # losses of the steps since `not_finite` was asked
+        self._last_finite: tuple[int, float] | None = None  # step and loss
         self.epoch = 0
         self.next_step = 0  # within the epoch
         self._clear_sums()
@@ -148,6 +151,34 @@ class Trainer:
     def recent_loss(self) -> float:
         """Mean training loss of the last steps, nats; waits for the device."""
         return float(torch.stack(list(self._recent)).double().mean())
+
+    def not_finite(self) -> str | None:
+        """What is no longer a finite number, and since when; waits for the device.
+
+        Losses are looked at step by step, but only now: asking after every step would have a GPU wait. A step whose
+        loss is finite may leave weights that are not; these are looked at as they are now.
+        """
+        first = self.steps_done - len(self._unseen)
+        losses = torch.stack(self._unseen).tolist() if self._unseen else []
+        self._unseen = []
+        for step, loss in enumerate(losses, first + 1):
+            if not math.isfinite(loss):
+                return f"the training loss of step {step} is {loss}{self._since()}"
+            self._last_finite = step, loss
+        weights = {**dict(self.net.named_parameters()), **dict(self.net.named_buffers())}
+        if self._averaged is not None:
+            weights |= {f"averaged {name}": value for name, value in self._averaged.module.named_parameters()}
+        finite = torch.stack([value.detach().isfinite().all() for value in weights.values()]).tolist()
+        wrong = [name for name, good in zip(weights, finite, strict=True) if not good]
+        if wrong:
+            more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+            return f"after step {self.steps_done} the weights of {wrong[0]}{more} are not finite{self._since()}"
+        return None
+
+    def _since(self) -> str:
+        if self._last_finite is None:
+            return ""
+        return f" (the last finite loss was {self._last_finite[1]:.4g}, in step {self._last_finite[0]})"
 
     @property
     def learning_rate(self) -> float:
@@ -214,6 +245,7 @@ class Trainer:
         self._wrong.append(wrong)
         self._counts.append(whole)
         self._recent.append(loss)
+        self._unseen.append(loss)
         self._top1 += wrong
         self._top5 += wrong5
 
@@ -264,3 +296,5 @@ class Trainer:
         self._recent = deque((value.to(self.device) for value in state["recent"]), maxlen=STUCK_WINDOW_STEPS)
         self.to_threshold.restore(state["to_threshold"])
         self._loss, self._top1, self._top5 = (value.to(self.device) for value in state["sums"])
+        self._unseen = []
+        self._last_finite = (self.steps_done, float(self._recent[-1])) if self._recent else None

@@ -351,8 +351,8 @@ def test_a_damaged_checkpoint_is_reported_with_its_path_and_the_way_out(micro, t
 
 def test_a_checkpoint_of_another_format_is_refused(micro, tmp_path):
     trainer, path = trainer_of(micro()), tmp_path / "checkpoint.pt"
-    torch.save({"format": 0, "trainer": copy.deepcopy(trainer.state()), "history": {}}, path)
-    with pytest.raises(FolderError, match=r"cannot be resumed from .*format 0 of a run folder.*older"):
+    torch.save({"format": 1, "trainer": copy.deepcopy(trainer.state()), "history": {}}, path)
+    with pytest.raises(FolderError, match="no digest at its end: cut short, or written by an older version"):
         checkpoint.restore(path, trainer)
 
 
@@ -523,3 +523,17 @@ def test_the_allocator_takes_its_settings():
         assert torch.zeros(10_000_000).sum() == 0
     finally:
         set_allocator(USUAL)
+
+
+def test_a_checkpoint_that_is_cut_short_or_has_a_flipped_bit_is_refused(micro, tmp_path):
+    path, trainer = tmp_path / "checkpoint.pt", trainer_of(micro())
+    checkpoint.save(path, trainer, {"rows": []})
+    whole, draw = path.read_bytes(), np.random.default_rng(0)
+    for place in draw.integers(0, len(whole), 40):
+        flipped = whole[:place] + bytes([whole[place] ^ (1 << int(draw.integers(8)))]) + whole[place + 1 :]
+        for content in (whole[:place], flipped):
+            path.write_bytes(content)
+            with pytest.raises(FolderError, match="cannot be resumed from"):
+                checkpoint.restore(path, trainer)
+    path.write_bytes(whole)
+    assert checkpoint.restore(path, trainer) == {"rows": []}
