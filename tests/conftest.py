@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import hypothesis
 import numpy as np
@@ -102,10 +103,8 @@ def main(hydra_ready: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     yield one
 
 
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """A folder of photographs of three colours, in one folder a class under train/ and val/."""
-    root = tmp_path / "photos"
+def make_photos(root: Path) -> Path:
+    """Photographs of three colours, in one folder a class under train/ and val/."""
     rng = np.random.default_rng(0)
     for split, count in (("train", 12), ("val", 6)):
         for number, name in enumerate(("blue", "green", "red")):
@@ -125,6 +124,36 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     if report.skipped and item.get_closest_marker("slurm") and os.getuid() == 0 and shutil.which("apt-get"):
         report.outcome, report.longrepr = "failed", f"skipped where a cluster could be installed: {report.longrepr}"
     return report
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of `make_photos`."""
+    return make_photos(tmp_path / "photos")
+
+
+def lacking(reason: str) -> NoReturn:
+    """Skip a test for what this machine lacks; a failure where `.ci/run` says that nothing may be."""
+    if os.environ.get("NOTHING_SKIPPED"):
+        pytest.fail(f"{reason}, and NOTHING_SKIPPED is set", pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 64 MiB, mounted for the test: `mount -o remount,…` makes it full or read-only."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)]
+    if os.getuid() != 0 or shutil.which("mount") is None:
+        lacking("only root can mount a tmpfs")
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        lacking(f"no tmpfs can be mounted ({mounted.stderr.strip()})")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 CLUSTER = Path(__file__).parent / "cluster/slurm"

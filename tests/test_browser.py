@@ -10,6 +10,7 @@ import pytest
 from alexnet_sweep.report.document import Document, Figure, Heading, Paragraph, Table
 from alexnet_sweep.report.flips import arm_flips
 from alexnet_sweep.report.html import to_html
+from conftest import lacking
 from test_flips import LABELLED, make_study
 from test_html import SVG
 
@@ -25,7 +26,7 @@ IMAGE, BROKEN = ":last-child", ":nth-child(3)"  # columns
 def browser() -> Iterator[Any]:
     driver, chromium = shutil.which("chromedriver"), shutil.which("chromium") or shutil.which("google-chrome")
     if driver is None or chromium is None:
-        pytest.skip("no chromium with a chromedriver here")
+        lacking("no chromium with a chromedriver here")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1200,900"):
