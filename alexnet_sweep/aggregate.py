@@ -11,16 +11,48 @@ from typing import Any
 import pandas as pd
 
 from alexnet_sweep.errors import FolderError
+from alexnet_sweep.files import names_a_folder
+from alexnet_sweep.shape import COUNT, NUMBER, SCALAR, SHARE, TABLE, TEXT, TEXTS, Each, Maybe, misfit
 from alexnet_sweep.store import DONE, RunFolder
-from alexnet_sweep.study_folder import study_folder
+from alexnet_sweep.study_folder import StudyFolder, study_folder
 
 COLUMNS = (
     *("state", "split", "view", "images", "top1_errors", "top5_errors", "top1_error", "top5_error"),
     "steps_to_threshold",
 )
 
-NEEDED = ("errors", "epochs", "views", "parameters", "effective", "earlier_effective", "source_hash")
-NEEDED_OF_DATA = ("name", "classes", "train_images", "heldout_images", "test_images")
+RESULT = {  # what a report needs of a run, beside its errors
+    "epochs": COUNT,
+    "views": COUNT,
+    "parameters": COUNT,
+    "source_hash": TEXT,
+    "steps_to_threshold": Maybe(COUNT),
+    "effective": TABLE,
+    "earlier_effective": [TABLE],
+    "last_epoch": Maybe(
+        {"clean_train_images": Maybe(COUNT)}
+        | dict.fromkeys(("clean_train_top1_error", "clean_train_top5_error"), Maybe(SHARE))
+    ),
+    "data": {"name": TEXT, "fingerprint": Maybe(TEXT)}
+    | dict.fromkeys(("classes", "train_images", "heldout_images", "test_images"), COUNT),
+}
+CONFIG = dict.fromkeys(("data", "trainer", "optim"), Maybe(TABLE)) | {"model": Maybe({"net": Maybe(TABLE)})}
+PROVENANCE = {"versions": Maybe(Each(TEXT)), "wall_seconds": Maybe(NUMBER), "images_per_second": Maybe(NUMBER)}
+PLAN = {  # and of the study
+    "name": TEXT,
+    "design": TEXT,
+    "keys": [TEXT],
+    "baseline": TEXT,
+    "command": TEXT,
+    "source_hash": TEXT,
+    "question": Maybe(TEXT),
+    "text": Maybe(TEXT),
+    "order": Maybe(TEXT),
+    "arms": [{"arm_id": TEXT, "label": TEXT, "levels": Each(SCALAR)}],
+    "runs": [{"run_id": TEXT, "arm_id": TEXT, "seed": COUNT, "overrides": [TEXT]}],
+    "claims": Maybe(Each(TEXTS)),
+    "tuning": Maybe({"key": TEXT, "levels": [TEXT], "chosen": Each(TEXT)}),
+}
 
 
 @dataclass(frozen=True)
@@ -81,8 +113,27 @@ def gather(study: str, runs: str | Path = "runs") -> Evidence:
     Raises:
         FolderError: where there is no such study.
     """
-    plan = study_folder(Path(runs), study).read_plan()
+    folder = study_folder(Path(runs), study)
+    plan = folder.read_plan()
+    _check_plan(folder, plan)
     return Evidence(plan, Path(runs), tuple(_record(planned, Path(runs)) for planned in plan["runs"]))
+
+
+def _check_plan(folder: StudyFolder, plan: Mapping[str, Any]) -> None:
+    """Refuse a plan that no report could be made of, or that names folders elsewhere.
+
+    Raises:
+        FolderError: saying where it is wrong.
+    """
+    wrong = misfit(plan, PLAN)
+    if wrong is None:
+        arms = {arm["arm_id"]: arm for arm in plan["arms"]}
+        odd = [run["run_id"] for run in plan["runs"] if not names_a_folder(run["run_id"]) or run["arm_id"] not in arms]
+        odd += [arm["arm_id"] for arm in plan["arms"] if not set(plan["keys"]) <= set(arm["levels"])]
+        if odd or plan["baseline"] not in arms or len(arms) < len(plan["arms"]) or not plan["runs"]:
+            wrong = f"its arms and runs do not fit each other ({odd[0] if odd else plan['baseline']})"
+    if wrong is not None:
+        raise FolderError(f"{folder.plan}: {wrong}; start the sweep again to mend it")
 
 
 def _record(planned: Mapping[str, Any], runs: Path) -> RunRecord:
@@ -96,7 +147,7 @@ def _record(planned: Mapping[str, Any], runs: Path) -> RunRecord:
         return RunRecord(*head, "unreadable", None, None, {}, str(error))
     if result is None:
         return RunRecord(*head, str(status.get("state", "missing")), None, None, {}, str(status.get("reason") or ""))
-    return RunRecord(*head, DONE, result, folder.read_config(), _provenance(folder), "")
+    return RunRecord(*head, DONE, result, _config(folder), _provenance(folder), "")
 
 
 def _check_whole(folder: RunFolder, result: dict[str, Any]) -> None:
@@ -105,20 +156,25 @@ def _check_whole(folder: RunFolder, result: dict[str, Any]) -> None:
     Raises:
         FolderError: saying what is missing.
     """
-    lacks = [key for key in NEEDED if key not in result]
-    data = result.get("data")
-    lacks += [f"data.{key}" for key in NEEDED_OF_DATA if not isinstance(data, Mapping) or key not in data]
-    if lacks:
-        raise FolderError(f"{folder.result}: lacks {', '.join(lacks)}; move its folder away to train the run again")
+    wrong = misfit(result, RESULT)
+    if wrong is not None:
+        raise FolderError(f"{folder.result}: {wrong}; move its folder away to train the run again")
     folder.check_files(result)
 
 
 def _provenance(folder: RunFolder) -> Mapping[str, Any]:
     """Times and versions, or nothing where they cannot be read: no figure hangs on them."""
     try:
-        return folder.read_provenance()
+        found = folder.read_provenance()
     except FolderError:
         return {}
+    return found if misfit(found, PROVENANCE) is None else {}
+
+
+def _config(folder: RunFolder) -> Mapping[str, Any] | None:
+    """The run's config, or nothing where it is none of ours; a table of it that is empty is left out."""
+    found = {key: value for key, value in (folder.read_config() or {}).items() if value is not None}
+    return found if misfit(found, CONFIG) is None else None
 
 
 def load_results(study: str, runs: str | Path = "runs") -> pd.DataFrame:
@@ -173,15 +229,15 @@ def _figures(record: RunRecord) -> list[dict[str, Any]]:
             "view": view,
             "images": counts["images"],
             "top1_errors": counts["top1"],
-            "top5_errors": counts["top5"],
+            "top5_errors": counts.get("top5"),
             "top1_error": counts["top1_error"],
-            "top5_error": counts["top5_error"],
+            "top5_error": counts.get("top5_error"),
             "steps_to_threshold": steps,
         }
         for split, views in record.result["errors"].items()
         for view, counts in views.items()
     ]
-    last = record.result.get("last_epoch", {})
+    last = record.result.get("last_epoch") or {}
     if last.get("clean_train_images"):
         rows.append(_trained(last) | {"steps_to_threshold": steps})
     return rows
@@ -192,7 +248,7 @@ def _trained(last: Mapping[str, Any]) -> dict[str, Any]:
     images, row = int(last["clean_train_images"]), {"state": DONE, "split": "train", "view": "centre"}
     figures: dict[str, Any] = {"images": images}
     for metric in ("top1", "top5"):
-        error = last[f"clean_train_{metric}_error"]
+        error = last.get(f"clean_train_{metric}_error")
         figures[f"{metric}_errors"] = None if error is None else round(error * images)
         figures[f"{metric}_error"] = error
     return row | figures

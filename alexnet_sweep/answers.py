@@ -49,6 +49,9 @@ class Answers:
                 raise FolderError(f"{folder.predictions}: has an image of split {split} twice")
             parts[split] = self._part(own)
             _check_counts(record, split, parts[split], folder)
+        told = sorted((record.result or {})["errors"])
+        if told != sorted(parts):
+            raise FolderError(f"{folder.predictions}: of {', '.join(sorted(parts))}; its result of {', '.join(told)}")
         self._parts |= {(record.run_id, split): part for split, part in parts.items()}
 
     def _part(self, table: pa.Table) -> _Part:

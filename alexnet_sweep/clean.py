@@ -1,12 +1,12 @@
 """`python -m alexnet_sweep.clean [STUDY]`: what can go from the runs folder; --yes deletes it. Imports no torch."""
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from alexnet_sweep.arguments import Arguments, refused
 from alexnet_sweep.cleaner import Cleaner, Finding, LeftAlone
 from alexnet_sweep.errors import SweepError
 from alexnet_sweep.wording import amount, printable
@@ -19,7 +19,7 @@ def _line(finding: Finding, why: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m alexnet_sweep.clean",
         description="What can go from the runs folder: checkpoints of finished runs, what was set aside or left "
         "half written, stale runs, data that nothing refers to. Runs that are in use are left alone.",
@@ -35,8 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         findings, notes = cleaner.findings()
         return _carried_out(cleaner, findings, notes, delete=chosen.yes, as_json=chosen.json)
     except (SweepError, OSError) as error:
-        print(printable(str(error)), file=sys.stderr)
-        return 2
+        return refused(error)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130

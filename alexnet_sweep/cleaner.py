@@ -17,7 +17,7 @@ from typing import Any
 import filelock
 
 from alexnet_sweep.errors import FolderError, OtherFormat
-from alexnet_sweep.files import half_written
+from alexnet_sweep.files import half_written, names_a_folder
 from alexnet_sweep.identity import sources_hash
 from alexnet_sweep.locks import DEAD_AFTER_SECONDS
 from alexnet_sweep.plugins import RECORDED, nested_targets
@@ -295,7 +295,7 @@ class Cleaner:
         return found
 
     def _has_result(self, name: str) -> bool:
-        return Path(name).name == name and RunFolder(self.runs / name).result.is_file()
+        return names_a_folder(name) and RunFolder(self.runs / name).result.is_file()
 
 
 def _it(number: int) -> str:

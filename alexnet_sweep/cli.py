@@ -11,11 +11,18 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from alexnet_sweep.arguments import check_words, refused
 from alexnet_sweep.checks import check, refuse_unread
 from alexnet_sweep.config import Config, register_schema
 from alexnet_sweep.errors import ConfigError, RunsFailed
 from alexnet_sweep.groups import conf_folder
-from alexnet_sweep.mistakes import explain, is_users, refuse_unknown_flags, refuse_unknown_keys
+from alexnet_sweep.mistakes import (
+    explain,
+    is_users,
+    refuse_options_elsewhere,
+    refuse_unknown_flags,
+    refuse_unknown_keys,
+)
 from alexnet_sweep.terminal import show_log
 
 if TYPE_CHECKING:
@@ -32,6 +39,7 @@ def answer(arguments: Sequence[str]) -> int:
     # Hydra then lets exceptions through instead of printing them in its own way.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
+        check_words(sys.argv[1:])
         refuse_unknown_flags(sys.argv[1:])
         launch()
     except RunsFailed as error:
@@ -43,8 +51,7 @@ def answer(arguments: Sequence[str]) -> int:
     except Exception as error:
         if not is_users(error):
             raise
-        print(explain(error, sys.argv[1:]), file=sys.stderr)
-        return 2
+        return refused(explain(error, sys.argv[1:]))
     return 0
 
 
@@ -105,6 +112,7 @@ def typed(composed: DictConfig, overrides: Sequence[str] = ()) -> Config:
     Raises:
         ConfigError: keys beside the schema's, values that are not allowed, overrides that would change nothing.
     """
+    refuse_options_elsewhere(overrides)
     refuse_unknown_keys(composed)
     config = OmegaConf.to_object(composed)
     assert isinstance(config, Config)

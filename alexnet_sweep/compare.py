@@ -1,6 +1,5 @@
 """`python -m alexnet_sweep.compare STUDY_A STUDY_B`: what changed between two studies. Imports no torch."""
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -9,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from alexnet_sweep.arguments import Arguments, refused
 from alexnet_sweep.comparison import (
     BY_CONFIG,
     BY_LABEL,
@@ -25,7 +25,7 @@ from alexnet_sweep.report.document import Block, Document, Heading, Paragraph, T
 from alexnet_sweep.report.markdown import to_markdown
 from alexnet_sweep.report.numbers import METRIC_WORDS, interval_words
 from alexnet_sweep.terminal import show
-from alexnet_sweep.wording import counted, printable
+from alexnet_sweep.wording import counted
 
 SPLITS = {"test": "test error", "heldout": "held-out error", "train": "training error"}
 VIEWS = {"ten": "averaged views", "centre": "centre view"}
@@ -154,7 +154,7 @@ def as_json(comparison: Comparison, *, every: bool = False) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m alexnet_sweep.compare",
         description="What changed between two studies: each arm's delta in both, whether the change goes beyond their "
         "intervals, and what else differs. Reads run folders; writes nothing.",
@@ -170,14 +170,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         a, b = find(chosen.study_a, chosen.runs), find(chosen.study_b, chosen.other_runs or chosen.runs)
     except (SweepError, OSError) as error:
-        print(printable(str(error)), file=sys.stderr)
-        return 2
+        return refused(error)
     comparison = compare(a, b)
     if chosen.json:
         show(json.dumps(as_json(comparison, every=chosen.all), indent=1))
         return 0
-    text = to_markdown(document_of(comparison, every=chosen.all))
-    show("\n".join(printable(line) for line in text.splitlines()))
+    show(to_markdown(document_of(comparison, every=chosen.all)).rstrip())
     return 0
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from hydra import compose, initialize_config_dir
 from omegaconf import open_dict, read_write
 
+from alexnet_sweep.arguments import check_words
 from alexnet_sweep.cli import typed
 from alexnet_sweep.config import Config
 from alexnet_sweep.groups import conf_folder
@@ -16,6 +17,7 @@ def composed(overrides: Sequence[str]) -> Config:
     Raises:
         SweepError, HydraException, OmegaConfBaseException: see `alexnet_sweep.mistakes`.
     """
+    check_words(overrides)
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         config = compose("config", overrides=list(overrides))
     with read_write(config), open_dict(config):

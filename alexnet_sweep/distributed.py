@@ -6,8 +6,10 @@ network; each works on its part of every batch and of every evaluation, and grad
 """
 
 import io
+import os
 import re
 import signal
+import socket
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -26,6 +28,7 @@ from alexnet_sweep import machine
 from alexnet_sweep.errors import ConfigError, one_line
 
 _stores: Any = dist  # that they are in there, type checkers do not know
+LOOPBACK, GLOO_INTERFACE = "127.0.0.1", "GLOO_SOCKET_IFNAME"
 READY = "ready"  # and its number: a process that is about to join
 STOPPED = ": Interrupted: "  # in the word of a process that was asked to stop
 FAILED = "failed"  # where a process leaves word of its error
@@ -189,7 +192,7 @@ def team_started_here(
     if processes == 1:
         yield Team()
         return
-    store = _stores.TCPStore("127.0.0.1", 0, processes, is_master=True, wait_for_workers=False)
+    store = _store_here(processes)
     arguments = (kind, store.port, processes, gpus, follow, config)
     multiprocessing: Any = torch.multiprocessing
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, USERS)  # what is started here starts with the same
@@ -201,7 +204,7 @@ def team_started_here(
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     try:
         _await(store, others.processes)
-        with _joined(kind, store, Team(0, processes, 0, processes, gpus)) as team:
+        with _on_loopback(), _joined(kind, store, Team(0, processes, 0, processes, gpus)) as team:
             yield team
     except _NotJoined as error:
         ended = [
@@ -216,6 +219,31 @@ def team_started_here(
             if other.is_alive():
                 other.kill()
                 other.join()
+
+
+def _store_here(processes: int) -> Any:
+    """Where the processes meet, on loopback alone: PyTorch by itself would listen on every network of the machine."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as door:
+        door.bind((LOOPBACK, 0))
+        door.listen()
+        port = door.getsockname()[1]
+        return _stores.TCPStore(
+            LOOPBACK, port, processes, is_master=True, wait_for_workers=False, master_listen_fd=door.detach()
+        )
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """What gloo opens meanwhile it opens on loopback, unless somebody has chosen another interface."""
+    name = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
+    if name is None or GLOO_INTERFACE in os.environ:
+        yield
+        return
+    os.environ[GLOO_INTERFACE] = name
+    try:
+        yield
+    finally:
+        os.environ.pop(GLOO_INTERFACE, None)
 
 
 def _await(store: Any, others: Sequence[Any]) -> None:
@@ -248,9 +276,9 @@ def _other(
     signal.pthread_sigmask(signal.SIG_UNBLOCK, USERS)
 
     logger.remove()  # the leader tells of the run
-    store = _stores.TCPStore("127.0.0.1", port, processes, is_master=False)
+    store = _stores.TCPStore(LOOPBACK, port, processes, is_master=False)
     store.set(f"{READY}{index + 1}", "")
-    with _joined(kind, store, Team(index + 1, processes, index + 1, processes, gpus)) as team:
+    with _on_loopback(), _joined(kind, store, Team(index + 1, processes, index + 1, processes, gpus)) as team:
         follow(team, config)
 
 

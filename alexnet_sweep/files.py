@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import tempfile
 import time
 from collections.abc import Collection, Iterator
@@ -14,8 +15,10 @@ from typing import IO, Any
 
 from alexnet_sweep import failpoints
 from alexnet_sweep.errors import CannotWrite, FolderError
+from alexnet_sweep.wording import amount
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no mistake in a path, which EACCES may be
+MOST_JSON_BYTES = 1 << 28
 
 HALF_WRITTEN = re.compile(r"\.(.+)\.[a-z0-9_]{8}")  # as `whole_file` names them
 
@@ -115,6 +118,10 @@ def read_json(path: Path) -> dict[str, Any] | None:
         FolderError: where it cannot be read, or holds something else.
     """
     try:
+        told = path.stat()
+        if not stat.S_ISREG(told.st_mode) or told.st_size > MOST_JSON_BYTES:  # a pipe would never end
+            what = amount(told.st_size) if stat.S_ISREG(told.st_mode) else "no file"
+            raise FolderError(f"{path}: {what}; move its folder away to start it again")
         content = path.read_bytes()
     except FileNotFoundError:
         return None
@@ -122,11 +129,21 @@ def read_json(path: Path) -> dict[str, Any] | None:
         raise FolderError(f"{path}: cannot be read ({error.strerror})") from error
     try:
         value = json.loads(content)
-    except ValueError as error:
+        if b"\\ud" in content.lower():  # halves of signs, which nothing could write down again
+            value = json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
+    except (ValueError, RecursionError) as error:
         raise FolderError(f"{path}: not valid JSON ({error}); move its folder away to start it again") from error
     if not isinstance(value, dict):
         raise FolderError(f"{path}: not a JSON object; move its folder away to start it again")
     return value
+
+
+def names_a_folder(name: str) -> bool:
+    """Whether a name from a command line, a file or a data set is that of a folder, and leads nowhere else."""
+    try:
+        return name not in ("", ".", "..") and not {"/", "\0"} & set(name) and len(os.fsencode(name)) <= 255
+    except UnicodeEncodeError:
+        return False
 
 
 def _umask() -> int:

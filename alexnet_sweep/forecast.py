@@ -11,7 +11,7 @@ from alexnet_sweep.config import Config
 from alexnet_sweep.errors import SweepError
 from alexnet_sweep.estimate import Measured, StoreNeeded, Work, measured_runs, seconds_of, store_needed, work_of
 from alexnet_sweep.identity import identity, source_hash
-from alexnet_sweep.ledger import TO_TRAIN, Action, Decision, decide
+from alexnet_sweep.ledger import TO_TRAIN, Action, Decision, check_retrain, decide
 from alexnet_sweep.planning import Asked, Planner
 from alexnet_sweep.room import WAYS_OUT, Disk, disks
 from alexnet_sweep.store import RunFolder, newest_runs
@@ -116,6 +116,7 @@ def _store_words(store: StoreNeeded) -> str:
 def _rows(study: Study, planner: Planner, *, probe: bool) -> "tuple[list[Row], Compiling | None]":
     labels = {arm.arm_id: arm.label for arm in study.arms}
     settings = planner.settings
+    check_retrain(settings.sweep, {run.run_id for run in study.runs})
     device = None if settings.trainer.device == "auto" else settings.trainer.device
     measured = measured_runs(planner.runs)
     works = [work_of(run.config, planner.facts.meta(run.config)) for run in study.runs]

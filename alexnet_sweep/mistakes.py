@@ -5,23 +5,24 @@ again here, after the fact, so that nothing Hydra accepts is ever refused.
 """
 
 import dataclasses
+import errno
 import re
 import typing
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeGuard
 
 from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from alexnet_sweep.arguments import one_message
 from alexnet_sweep.config import Config
 from alexnet_sweep.errors import ConfigError, SweepError, nearest
 from alexnet_sweep.groups import options
 
 LIBRARIES = ("hydra.", "omegaconf.", "antlr4.", "yaml.")
-LONGEST = 400
 # Launchers that come with an extra, as Hydra's message names what it lacks.
 IN_THE_EXTRA = {
     "joblib": ("hydra/launcher/joblib", "parallel"),
@@ -34,9 +35,14 @@ IN_THE_EXTRA = {
 
 def is_users(error: Exception) -> bool:
     """Whether an exception comes from what was typed: ours for the user, or raised inside the config libraries."""
-    if isinstance(error, SweepError | HydraException | OmegaConfBaseException):
+    if isinstance(error, SweepError | HydraException | OmegaConfBaseException) or _is_too_long(error):
         return True
     return _innermost_module(error.__traceback__).startswith(LIBRARIES)
+
+
+def _is_too_long(error: Exception) -> TypeGuard[OSError]:
+    """Whether a path is longer than a system takes one: nobody but the user makes names."""
+    return isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
 
 
 def _innermost_module(trace: TracebackType | None) -> str:
@@ -49,19 +55,21 @@ def _innermost_module(trace: TracebackType | None) -> str:
 def explain(error: Exception, arguments: Sequence[str]) -> str:
     """One line for a mistake in `arguments` or in a config file."""
     if isinstance(error, SweepError):
-        return _shortened(str(error))
+        return one_message(str(error))
     if isinstance(error, OverrideParseException):
         if "=" not in str(error.override):
             return f"'{error.override}': no value; write KEY=VALUE, or KEY=A,B with -m to sweep"
         reason = _flattened(error)
-        return _shortened(
+        return one_message(
             f"{error.override}: cannot be read as an override ({reason}); quote special characters, as in KEY='\"A B\"'"
         )
+    if _is_too_long(error):
+        return one_message(f"{error.filename}: too long for a file's name; give a shorter one")
     for argument in arguments:
         line = _about(argument, str(error))
         if line is not None:
-            return _shortened(line)
-    return _shortened(_flattened(error))
+            return one_message(line)
+    return one_message(_flattened(error))
 
 
 def refuse_unknown_flags(arguments: Sequence[str]) -> None:
@@ -79,6 +87,20 @@ def refuse_unknown_flags(arguments: Sequence[str]) -> None:
 
     parser.error = refuse  # type: ignore[method-assign]
     parser.parse_args(list(arguments))
+
+
+def refuse_options_elsewhere(overrides: Sequence[str]) -> None:
+    """Refuse `model/lrn=../pool/plain`: the file is there, but it is no option of that group.
+
+    Raises:
+        ConfigError: naming the override.
+    """
+    groups = options()
+    for override in overrides:
+        key, equals, value = override.lstrip("+~").partition("=")
+        group = key.split("@")[0]
+        if equals and group in groups and any(part in ("", ".", "..") for part in value.strip("'\"").split("/")):
+            raise ConfigError(f"{override}: no such option. Have: {', '.join(groups[group])}")
 
 
 def refuse_unknown_keys(composed: DictConfig) -> None:
@@ -224,8 +246,3 @@ def _fields_of(name: str, kind: type = Config) -> list[str]:
             if found:
                 return found
     return []
-
-
-def _shortened(text: str) -> str:
-    one = " ".join(text.split())
-    return one if len(one) <= LONGEST else one[: LONGEST - 1] + "…"

@@ -5,11 +5,13 @@ import re
 import sys
 from collections.abc import Sequence
 
+from alexnet_sweep.arguments import Arguments
+
 UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m alexnet_sweep.plan",
         description="Which runs a sweep would skip, resume and train, and why; how long, how large. Trains nothing.",
         epilog="example: python -m alexnet_sweep.plan study=quick --budget 10min",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from alexnet_sweep.arguments import check_words
 from alexnet_sweep.config import Config
 from alexnet_sweep.data.splits import heldout_size
 from alexnet_sweep.errors import ConfigError, SweepError
@@ -101,6 +102,7 @@ class Planner:
         """Compose; a mistake that a study file makes is told of with its name."""
         file = self.asked.file
         try:
+            check_words(overrides)
             return self._composed(overrides)
         except Exception as error:
             own = [override for override in overrides if override not in self.asked.extra]

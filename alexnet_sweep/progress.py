@@ -16,6 +16,7 @@ from typing import Any
 
 from alexnet_sweep import machine
 from alexnet_sweep.errors import FolderError, one_line
+from alexnet_sweep.files import names_a_folder
 from alexnet_sweep.queues import QueueError, Seen
 from alexnet_sweep.store import DONE, FAILED, INTERRUPTED, RUNNING, RunFolder
 from alexnet_sweep.study_folder import Job, StudyFolder, study_folder
@@ -189,7 +190,7 @@ def planned_runs(study: StudyFolder) -> list[Planned]:
         raise FolderError(
             f"{study.plan}: names no runs ({one_line(error)}); start the sweep again to mend it"
         ) from error
-    if any(Path(name).name != name for name, _, _ in runs):
+    if not all(names_a_folder(name) for name, _, _ in runs):
         raise FolderError(f"{study.plan}: a run_id that is no folder's name; start the sweep again to mend it")
     return [
         Planned(name, arm, labels.get(arm, arm), seed if isinstance(seed, int) else str(seed))

@@ -1,6 +1,5 @@
 """`python -m alexnet_sweep.status [STUDY]`: a live table of a study, from its files and its queue. Imports no torch."""
 
-import argparse
 import json
 import math
 import os
@@ -13,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from alexnet_sweep.arguments import Arguments, refused
 from alexnet_sweep.errors import ConfigError, SweepError
 from alexnet_sweep.progress import DEAD, UNREADABLE, WAITING, Reader, Row, by_state, seconds_left, summary
 from alexnet_sweep.store import DONE, FAILED, INTERRUPTED, RUNNING
@@ -177,7 +177,7 @@ def watch(reader: Reader, every: float) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m alexnet_sweep.status",
         description="A study's runs as they go: state, progress, last held-out error (test error, by the centre view, "
         "once a run is done), time left. Reads files, so it works on every host that sees them; where the study has "
@@ -195,8 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ConfigError(f"--every {chosen.every:g}: give seconds from 0.1 to 86400")
         reader = Reader(chosen.runs, chosen.study)
     except (SweepError, OSError) as error:
-        print(printable(str(error)), file=sys.stderr)
-        return 2
+        return refused(error)
     on_terminal = sys.stdout.isatty()
     if chosen.json:
         rows = reader.rows()

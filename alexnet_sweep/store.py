@@ -27,11 +27,27 @@ import yaml
 
 from alexnet_sweep import formats, machine
 from alexnet_sweep.errors import CannotWrite, FolderError, OtherFormat, one_line
-from alexnet_sweep.files import DISK, digest_of, half_written, read_json, told, whole_file, write_json, write_text
+from alexnet_sweep.files import (
+    DISK,
+    digest_of,
+    half_written,
+    names_a_folder,
+    read_json,
+    told,
+    whole_file,
+    write_json,
+    write_text,
+)
 from alexnet_sweep.locks import DEAD_AFTER_SECONDS, held
+from alexnet_sweep.shape import COUNT, SHARE, Each, Maybe, misfit
 
 DIGEST_LINE = "# sha256 of all before: "
 CHECKED_BYTES = 64 << 20  # files up to this size are read whole to see whether they are as recorded
+PREDICTED = {"split": pa.string(), "image": pa.string()} | dict.fromkeys(
+    ("label", "centre_rank", "ten_rank"), pa.int32()
+)
+COUNTS = {"images": COUNT, "top1": COUNT, "top5": Maybe(COUNT), "top1_error": SHARE, "top5_error": Maybe(SHARE)}
+ERRORS = Each({"centre": COUNTS, "ten": COUNTS})  # by split and view
 _SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with it
 FORMAT_KEY = b"alexnet_sweep.format"  # in the metadata of predictions
 RUNNING, DONE, FAILED, INTERRUPTED = "running", "done", "failed", "interrupted"
@@ -166,7 +182,13 @@ class RunFolder:
         """
         try:
             table = pq.read_table(self.predictions, columns=columns)
-        except (OSError, ValueError, pa.ArrowException) as error:  # what a damaged file makes of pyarrow
+            for column, kind in PREDICTED.items():
+                if column in columns:
+                    cells = table[column].cast(kind)
+                    if cells.null_count:
+                        raise ValueError(f"{column} has empty cells")
+                    table = table.set_column(columns.index(column), column, cells)
+        except (OSError, ValueError, KeyError, pa.ArrowException) as error:  # what a damaged file makes of pyarrow
             raise FolderError(
                 f"{self.predictions}: cannot be read ({one_line(error)}); move its folder away to train the run again"
             ) from error
@@ -228,10 +250,10 @@ class RunFolder:
         Raises:
             FolderError: saying so.
         """
-        try:
-            expected = sum(int(views["centre"]["images"]) for views in result["errors"].values())
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise FolderError(f"{self.result}: lacks errors ({one_line(error)})") from error
+        wrong = misfit(result, {"errors": ERRORS})
+        if wrong is not None or "test" not in result["errors"]:
+            raise FolderError(f"{self.result}: {wrong or 'lacks errors of the split test'}")
+        expected = sum(views["centre"]["images"] for views in result["errors"].values())
         try:
             metadata = pq.read_metadata(self.predictions)
         except (OSError, ValueError, pa.ArrowException) as error:  # what a damaged file makes of pyarrow
@@ -445,7 +467,7 @@ def trained_as(runs: Path, training_id: str, source_hash: str) -> RunFolder | No
         run_id, sources = (runs / "_trained" / training_id).read_text(encoding="utf-8").split()
         folder = RunFolder(runs / run_id)
         result = folder.read_result()
-        if sources != source_hash or result is None:
+        if not names_a_folder(run_id) or sources != source_hash or result is None:
             return None
         if not (folder.weights.is_file() and folder.metrics.is_file()):
             return None

@@ -17,7 +17,7 @@ from typing import Any
 
 from alexnet_sweep import formats
 from alexnet_sweep.errors import FolderError, OtherFormat, one_line
-from alexnet_sweep.files import read_json, write_json, write_text
+from alexnet_sweep.files import names_a_folder, read_json, write_json, write_text
 from alexnet_sweep.locks import held
 
 LOCK_PATIENCE_SECONDS = 300.0
@@ -157,4 +157,10 @@ class StudyFolder:
 
 
 def study_folder(runs: Path, name: str) -> StudyFolder:
+    """
+    Raises:
+        FolderError: where the name would lead out of the folder of studies.
+    """
+    if not names_a_folder(name):
+        raise FolderError(f"{name!r}: not the name of a study; give a folder name below {runs / '_studies'}")
     return StudyFolder(runs / "_studies" / name)

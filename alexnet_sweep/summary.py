@@ -2,11 +2,13 @@
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from alexnet_sweep.arguments import Arguments, refused
 from alexnet_sweep.composing import composed
 from alexnet_sweep.config import Config
 from alexnet_sweep.data.pack import describe
@@ -18,14 +20,14 @@ from alexnet_sweep.terminal import show
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m alexnet_sweep.summary",
         description="The composed network by layers: output shape, parameters, multiply-accumulates for an image.",
         epilog="example: python -m alexnet_sweep.summary model/topology=dense model.width=1 --classes 1000",
     )
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as python -m alexnet_sweep takes them")
     parser.add_argument("--json", action="store_true", help="for programs")
-    parser.add_argument("--classes", type=int, help="outputs of the last layer (those of the data set)")
+    parser.add_argument("--classes", type=outputs, help="outputs of the last layer (those of the data set)")
     chosen = parser.parse_intermixed_args(arguments)
     try:
         config = composed(chosen.overrides)
@@ -37,10 +39,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if not is_users(error):
             raise
-        print(explain(error, chosen.overrides), file=sys.stderr)
-        return 2
+        return refused(explain(error, chosen.overrides))
     show(json.dumps(figures, indent=1) if chosen.json else _table(figures))
     return 0
+
+
+def outputs(text: str) -> int:
+    """How many outputs a network has."""
+    if not re.fullmatch(r"[1-9]\d{0,6}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text}: allowed: a number from 1 to 9999999")
+    return int(text)
 
 
 def _classes(config: Config) -> int:

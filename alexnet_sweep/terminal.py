@@ -7,6 +7,8 @@ import sys
 from loguru import logger
 from tqdm import tqdm
 
+from alexnet_sweep.wording import printable
+
 LINE = "{time:HH:mm:ss} {message}"
 
 
@@ -18,15 +20,19 @@ def show_log() -> None:
 
 
 def show(text: str) -> None:
-    """Print an answer; whoever reads it may stop reading (`| head`)."""
+    """Print an answer, in which no name moves the cursor; whoever reads it may stop reading (`| head`)."""
     try:
-        print(text, flush=True)
+        print(_harmless(text), flush=True)
     except BrokenPipeError:  # nor may the interpreter's last flush stumble over it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _above_the_bar(message: str) -> None:
-    tqdm.write(message, file=sys.stderr, end="")
+    tqdm.write(_harmless(message), file=sys.stderr, end="")
+
+
+def _harmless(text: str) -> str:
+    return "\n".join(printable(line) for line in text.split("\n"))
 
 
 class _ToLoguru(logging.Handler):

@@ -82,7 +82,7 @@ def verdicts(
     `compared` are the finished runs that the tables hold, `unlike` those of them that should not be compared with the
     others; the tables are those of `effects`.
     """
-    claimed: Mapping[str, str | Sequence[str]] = evidence.plan.get("claims", {})
+    claimed: Mapping[str, str | Sequence[str]] = evidence.plan.get("claims") or {}
     found = []
     for arm_id, label in evidence.labels.items():
         names = claimed.get(label, ())
@@ -176,7 +176,7 @@ def differences_from(claim: Claim, records: list[RunRecord]) -> list[str]:
         else:  # of other data, size says nothing more
             reasons |= dict.fromkeys(_other_size(claim, result["data"], config.get("data", {})))
         model = config.get("model", {})
-        net = model.get("net", {}).get("name")
+        net = (model.get("net") or {}).get("name")
         if claim.dataset == "CIFAR-10":
             if net not in CIFAR_NETS:
                 reasons[f"network: {net}, not cuda-convnet's"] = None

@@ -5,12 +5,14 @@ start-up: nothing heavy is imported before a sweep really starts.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, RangeSweep
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
@@ -102,12 +104,17 @@ class AblationSweeper(Sweeper):
         """The grid that Hydra's own rules make of the overrides; or, with study=, the study of that name."""
         from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
+        from alexnet_sweep.designs import MOST_ARMS
+        from alexnet_sweep.errors import ConfigError
         from alexnet_sweep.planning import asked_for
         from alexnet_sweep.study_file import find_study, override_key, read_study
 
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides(arguments)
+        many = math.prod(levels_of(override.value()) for override in overrides)
+        if not many <= MOST_ARMS:
+            raise ConfigError(f"the grid has {many:,} runs; allowed: {MOST_ARMS:,}. Sweep fewer levels")
         (jobs,) = BasicSweeper.split_arguments(overrides, None)
         swept = [override.get_key_element() for override in overrides if override.is_sweep_override()]
         named = [override for override in overrides if override.get_key_element() == "study"]
@@ -187,6 +194,17 @@ class AblationSweeper(Sweeper):
         given = get_args_parser().parse_args()
         flags = {"--config-dir": given.config_dir, "--config-name": given.config_name}
         return [word for flag, value in flags.items() if value for word in (flag, value)]
+
+
+def levels_of(value: Any) -> float:
+    """How many values an override sweeps over, without listing them."""
+    if isinstance(value, ChoiceSweep):
+        return len(value.list)
+    if not isinstance(value, RangeSweep):
+        return 1
+    ends = [value.start or 0, value.stop or 0]
+    steps = (ends[1] - ends[0]) / (value.step or 1)
+    return math.ceil(abs(steps)) if math.isfinite(steps) else math.inf
 
 
 def gpus_here() -> int:

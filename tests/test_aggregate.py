@@ -74,7 +74,7 @@ def test_values_of_the_results_are_listed_once_in_their_order(tmp_path: Path) ->
     ("spoilt", "why"),
     [
         ({"views": None}, "lacks views"),
-        ({"data": None}, "lacks data.name"),
+        ({"data": None}, "lacks data"),
         ({"errors": {"test": {}}}, "lacks errors"),
     ],
 )

@@ -20,12 +20,13 @@ LAYERS = [
         "groups",
         "machine",
         "report.document",
+        "shape",
         "speed",
         "streams",
-        "terminal",
         "wording",
     },
     {
+        "arguments",
         "config",
         "data.colours",
         "data.content",
@@ -40,6 +41,7 @@ LAYERS = [
         "neighbours",
         "report.latex",
         "report.markdown",
+        "terminal",
     },
     {"checks", "data.images", "data.parquet", "data.split_names", "locks", "plugins", "study_file"},
     {

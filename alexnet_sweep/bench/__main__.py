@@ -1,6 +1,5 @@
 """`python -m alexnet_sweep.bench [ROW…]`: how fast this machine's CPU carries out the program, as ratios in one run."""
 
-import argparse
 import json
 import platform
 import sys
@@ -9,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from alexnet_sweep import machine, provenance
+from alexnet_sweep.arguments import Arguments, refused
 from alexnet_sweep.errors import ConfigError, SweepError, nearest
 from alexnet_sweep.terminal import show, show_log
 
@@ -27,7 +27,7 @@ MINUTES = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 where all rows reach what they must, 1 where one does not or was not measured, 2 for a mistake of the user."""
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m alexnet_sweep.bench",
         description="Measures on the CPU, in one run and in turn, what must be fast; each row is a ratio.",
         epilog="example: python -m alexnet_sweep.bench lrn step --quick",
@@ -41,9 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         rows = asked(chosen.rows, chosen.photos, chosen.threads, chosen.clock)
-    except SweepError as error:
-        print(error, file=sys.stderr)
-        return 2
+    except (SweepError, OSError) as error:
+        return refused(error)
     minutes = sum(MINUTES[name] for name in rows) / (3 if chosen.quick else 1)
     print(f"{', '.join(rows)}: about {max(1, round(minutes))} min on two cores, up to 6 GB of memory", file=sys.stderr)
     show_log()
@@ -59,8 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         found = [row for name in rows for row in ROWS[name](bench)]
     except (SweepError, OSError) as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
-        return 2
+        return refused(error)
     facts = machine_facts(chosen.threads) | {"clock": chosen.clock}
     show(json.dumps(as_values(facts, found), indent=1) if chosen.json else as_text(facts, found))
     return int(not chosen.quick and any(row.met is not True for row in found))

@@ -1,6 +1,5 @@
 """`python -m alexnet_sweep.data prepare|info data=NAME`: a data set packed ahead of time, or described. No torch."""
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from alexnet_sweep.arguments import Arguments, refused
 from alexnet_sweep.composing import composed
 from alexnet_sweep.config import Config
 from alexnet_sweep.data.images import stored_bytes
@@ -23,7 +23,7 @@ from alexnet_sweep.wording import amount
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 if it is done, 1 where the data set cannot be packed, 2 for a mistake in what was typed."""
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m alexnet_sweep.data",
         description="prepare: pack a data set before a run needs it. info: what is in it; builds nothing.",
         epilog="example: python -m alexnet_sweep.data info data=digits",
@@ -53,8 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if not is_users(error):
             raise
-        print(explain(error, chosen.overrides), file=sys.stderr)
-        return 2
+        return refused(explain(error, chosen.overrides))
     show(json.dumps(found, indent=1) if chosen.json else _table(found))
     return 0
 

@@ -1,6 +1,7 @@
 """One image file → upright RGB pixels, whatever its mode, and the square that is stored of them."""
 
 import io
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,11 @@ from PIL import ExifTags, Image
 from alexnet_sweep.data.source import Encoded, Split
 from alexnet_sweep.errors import DataError
 
+# What images come in. Pillow knows many more formats: one of them it hands to Ghostscript, which runs programs.
+FORMATS = ("JPEG", "PNG", "PPM", "BMP", "GIF", "TIFF", "WEBP")
+LONGEST_SIDE = 65_535  # what a JPEG can have
+# Pillow would merely warn of an image of more than MAX_IMAGE_PIXELS, and decode up to twice as many.
+warnings.simplefilter("error", Image.DecompressionBombWarning)
 SIXTEEN_BITS = ("PNG", "PPM")  # what Pillow may hold in 32
 TRANSPOSED: dict[Any, Image.Transpose] = {  # by EXIF's orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -39,7 +45,9 @@ def decode(content: bytes | str | Path | None, image_id: str, side: int | None =
     if content is None:
         raise BadImage(f"image {image_id}: the row is empty; remove it from the data set, or set data.skip_bad=true")
     try:
-        with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as image:
+        with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content, formats=FORMATS) as image:
+            if max(image.size) > LONGEST_SIDE:
+                raise ValueError(f"{image.width} × {image.height} pixels; allowed: {LONGEST_SIDE:,} a side")
             if side is not None:
                 image.draft(None, (side, side))
             image.load()

@@ -1,17 +1,17 @@
 """`python -m alexnet_sweep.report STUDY`: rebuild a report from run folders. Trains nothing, imports no torch."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from alexnet_sweep.arguments import Arguments, refused
 from alexnet_sweep.errors import SweepError
 from alexnet_sweep.report.write import write_report
 from alexnet_sweep.terminal import show
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m alexnet_sweep.report",
         description="Rebuild a study's report from its run folders; trains nothing.",
         epilog="example: python -m alexnet_sweep.report lrn-1a2b3c4d",
@@ -27,9 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         report = write_report(chosen.study, chosen.runs, chosen.reports, chosen.allow_mixed or None)
-    except SweepError as error:
-        print(error, file=sys.stderr)
-        return 2
+    except (SweepError, OSError) as error:
+        return refused(error)
     show(f"{report.text}\nreport: {report.path}")
     return 0
 

@@ -31,7 +31,7 @@ def _block(block: Block) -> list[str]:
             fence = "```"
             while fence in text:
                 fence += "`"
-            return [f"{fence}text", *text.splitlines(), fence]
+            return [f"{fence}text", *(printable(line.expandtabs()) for line in text.splitlines()), fence]
 
 
 def aligned(table: Table) -> list[str]:

@@ -1,6 +1,7 @@
 """All forms of a study's report: Markdown, HTML, CSV, Parquet, LaTeX, figures; `reports/<study>/`."""
 
 import io
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from alexnet_sweep.report.latex import to_latex
 from alexnet_sweep.report.markdown import to_markdown
 from alexnet_sweep.report.sections import document_of
 
+FORMULA = re.compile(r"\s*[=+@-](?!\d*\.?\d+(?:[eE][+-]?\d+)?$)|[\t\r]")
 TABLES = ("results", "deltas", "seeds", "views", "steps", "effects", "claims", "kernels")
 ON_BOARD = ("forest", KERNELS)  # figures that TensorBoard shows as well
 
@@ -75,9 +77,14 @@ def _write_tables(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
             csv.unlink(missing_ok=True)
             parquet.unlink(missing_ok=True)
             continue
-        write_text(csv, tables[name].to_csv(index=False, lineterminator="\n"))
+        write_text(csv, _without_formulas(tables[name]).to_csv(index=False, lineterminator="\n"))
         with whole_file(parquet) as stream:
             stream.write(_parquet(tables[name]))
+
+
+def _without_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """An apostrophe before text that a spreadsheet would calculate; numbers, and the Parquet file, are as they are."""
+    return table.map(lambda cell: f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell)
 
 
 def _parquet(table: pd.DataFrame) -> bytes:
