@@ -39,7 +39,7 @@ from alexnet_sweep.files import (
     write_text,
 )
 from alexnet_sweep.locks import DEAD_AFTER_SECONDS, held
-from alexnet_sweep.shape import COUNT, SHARE, Each, Maybe, misfit
+from alexnet_sweep.shape import COUNT, SHARE, TEXT, Each, Kind, Maybe, misfit
 
 DIGEST_LINE = "# sha256 of all before: "
 CHECKED_BYTES = 64 << 20  # files up to this size are read whole to see whether they are as recorded
@@ -47,6 +47,10 @@ PREDICTED = {"split": pa.string(), "image": pa.string()} | dict.fromkeys(
     ("label", "centre_rank", "ten_rank"), pa.int32()
 )
 COUNTS = {"images": COUNT, "top1": COUNT, "top5": Maybe(COUNT), "top1_error": SHARE, "top5_error": Maybe(SHARE)}
+WRITTEN = Kind(  # of a file
+    "its bytes and digest",
+    lambda value: isinstance(value, list) and len(value) == 2 and COUNT.holds(value[0]) and TEXT.holds(value[1]),
+)
 ERRORS = Each({"centre": COUNTS, "ten": COUNTS})  # by split and view
 _SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with it
 FORMAT_KEY = b"alexnet_sweep.format"  # in the metadata of predictions
@@ -213,6 +217,9 @@ class RunFolder:
         if "files" not in result:  # of an earlier version
             return
         self._check_config()
+        wrong = misfit(result, {"files": Each(WRITTEN)})
+        if wrong is not None:
+            raise FolderError(f"{self.result}: {wrong}; move its folder away to train the run again")
         recorded = result["files"]
         for path in self.recorded:
             size, digest = recorded.get(path.name, (None, None))
@@ -465,9 +472,11 @@ def trained_as(runs: Path, training_id: str, source_hash: str) -> RunFolder | No
     """A finished run that has trained just this with the same sources, and whose weights are there, if one is known."""
     try:
         run_id, sources = (runs / "_trained" / training_id).read_text(encoding="utf-8").split()
+        if not names_a_folder(run_id) or sources != source_hash:
+            return None
         folder = RunFolder(runs / run_id)
         result = folder.read_result()
-        if not names_a_folder(run_id) or sources != source_hash or result is None:
+        if result is None:
             return None
         if not (folder.weights.is_file() and folder.metrics.is_file()):
             return None
