@@ -111,7 +111,7 @@ def assembled(config: Config, device: torch.device, packed: Packed, team: Team |
     parts = split_parts(config, packed)
     named = effective_memory_format(config, device)
     memory_format = MEMORY_FORMATS[named]
-    pixels = Pixels.of(packed, config.data.crop_px, config.data.input_divisor, device, memory_format)
+    pixels = Pixels.of(packed, config.data, config.inputs, device, memory_format)
     net = build_model(config, len(packed.meta.class_names)).to(device)
     net.to(memory_format=memory_format)
     compiled = config.trainer.compile and _compiled(net, pixels, named)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
@@ -26,6 +27,18 @@ def cut(images: Tensor, tops: Tensor, lefts: Tensor, flags: Tensor, size: int) -
         square = source[number, :, top : top + size, left : left + size]
         found[number] = square[:, :, ::-1] if flag else square
     return torch.from_numpy(found)
+
+
+def cut_resized(images: Tensor, boxes: NDArray[np.int64], flags: Tensor, size: int) -> Tensor:
+    """Each image's box, (batch, 4) of top, left, height and width, scaled to a square of side `size`; then `mirror`.
+
+    Bilinear and antialiased, as torchvision's RandomResizedCrop scales by default.
+    """
+    squares = [
+        transforms.resized_crop(image, *box, [size, size], antialias=True)
+        for image, box in zip(images, boxes.tolist(), strict=True)
+    ]
+    return mirror(torch.stack(squares), flags)
 
 
 def crop(images: Tensor, tops: Tensor, lefts: Tensor, size: int) -> Tensor:
@@ -65,7 +78,7 @@ def lighting_shift(alphas: Tensor, eigenvalues: Tensor, eigenvectors: Tensor, li
 def prepare(
     images: Tensor,
     mean: Tensor,
-    input_divisor: float,
+    input_divisor: float | Tensor,
     shift: Tensor | None = None,
     scale: float = 1.0,
     memory_format: torch.memory_format = torch.contiguous_format,

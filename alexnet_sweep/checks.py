@@ -59,6 +59,16 @@ def refuse_unread(config: Config, overrides: Sequence[str]) -> None:
                 raise ConfigError(f"{override}: {reader} does not read {part}; leave it out, or choose another option")
 
 
+def watchers(config: Config) -> dict[str, str]:
+    """What looks at the held-out part while it trains, and the option without that."""
+    found = {}
+    if config.schedule.name == "plateau":
+        found["schedule=plateau"] = "schedule=fractions"
+    if config.regularizer.best_epoch.kept:
+        found["regularizer/best_epoch=on"] = "regularizer/best_epoch=off"
+    return found
+
+
 def check(config: Config) -> None:
     """Refuse values that the types allow but the program does not.
 
@@ -121,16 +131,29 @@ def _check_across(config: Config) -> None:
     for key, (values, length) in lengths.items():
         if len(values) != length:
             raise ConfigError(f"{key}={values}: has {len(values)} values; needs {length}, one a layer")
-    if schedule.name == "plateau" and data.heldout_fraction == 0:
+    for watcher, otherwise in watchers(config).items():
+        if data.heldout_fraction == 0:
+            raise ConfigError(
+                f"{watcher} watches the held-out part, but data.heldout_fraction=0; "
+                f"set data.heldout_fraction=0.1 or choose {otherwise}"
+            )
+        if schedule.heldout_joins_fraction is not None:
+            raise ConfigError(
+                f"schedule.heldout_joins_fraction={schedule.heldout_joins_fraction:g}: {watcher} watches the "
+                f"held-out part to the end; set it to null, or choose {otherwise}"
+            )
+    crop = config.aug.crop
+    if (crop.area is None) != (crop.aspect is None) or (crop.area is not None and not crop.random):
         raise ConfigError(
-            "schedule=plateau watches the held-out part, but data.heldout_fraction=0; "
-            "set data.heldout_fraction=0.1 or choose schedule=fractions"
+            f"aug.crop.area={crop.area}: goes with aug.crop.aspect and aug.crop.random=true; set all three, or choose "
+            "aug/crop=random_resized"
         )
-    if schedule.name == "plateau" and schedule.heldout_joins_fraction is not None:
-        raise ConfigError(
-            f"schedule.heldout_joins_fraction={schedule.heldout_joins_fraction:g}: schedule=plateau watches the "
-            "held-out part to the end; set it to null, or choose schedule=fractions"
-        )
+    for key, ends in (("aug.crop.area", crop.area), ("aug.crop.aspect", crop.aspect)):
+        if ends is not None and (len(ends) != 2 or not 0 < ends[0] <= ends[1]):
+            raise ConfigError(f"{key}={ends}: needs two numbers above 0, the least and the largest")
+    for key, colour in (("inputs.mean", config.inputs.mean), ("inputs.deviation", config.inputs.deviation)):
+        if colour is not None and len(colour) != 3:
+            raise ConfigError(f"{key}={colour}: needs three numbers (red, green, blue), or null")
     if config.trainer.processes > config.trainer.batch_size:
         raise ConfigError(
             f"trainer.processes={config.trainer.processes}: more than a batch has images (trainer.batch_size="

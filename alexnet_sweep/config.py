@@ -111,9 +111,9 @@ class ActivationConfig:
 class InitConfig:
     """Initial weights (paper §5): zero-mean normal, one standard deviation a layer."""
 
-    rule: str = choice("normal", "he")
+    rule: str = choice("normal", "he", "fan_in")  # fan_in: uniform, as PyTorch's layers start by themselves
     std: dict[str, float] = between(0)  # by layer: conv1 … conv6, fc6 … (rule normal)
-    follow_input: bool = MISSING  # conv1's std times data.input_divisor: the same function at step 0
+    follow_input: bool = MISSING  # conv1's std times what inputs are divided by: the same function at step 0
     keep_gain: bool = MISSING  # std · sqrt(fan-in at full size / fan-in here): small nets start as the big one does
 
 
@@ -148,6 +148,8 @@ class CropConfig:
 
     random: bool = MISSING
     chunk: int = between(1)  # consecutive images of an epoch that share one crop and one flip
+    area: list[float] | None = between(0, 1)  # least and largest share of the image; null: always data.crop_px wide
+    aspect: list[float] | None = between(0.1, 10)  # of such a crop: least and largest width over height
 
 
 @dataclass
@@ -223,11 +225,19 @@ class EmaConfig:
 
 
 @dataclass
+class BestEpochConfig:
+    """The weights of which epoch are evaluated. In the paper the last one's."""
+
+    kept: bool = MISSING  # those of the lowest held-out top-1 error, the first of equals
+
+
+@dataclass
 class RegularizerConfig:
     dropout: DropoutConfig = field(default_factory=DropoutConfig)
     weight_decay: WeightDecayConfig = field(default_factory=WeightDecayConfig)
     label_smoothing: LabelSmoothingConfig = field(default_factory=LabelSmoothingConfig)
     ema: EmaConfig = field(default_factory=EmaConfig)
+    best_epoch: BestEpochConfig = field(default_factory=BestEpochConfig)
 
 
 @dataclass
@@ -283,6 +293,14 @@ class DataConfig:
     skip_bad: bool = MISSING  # leave out images that cannot be read, instead of stopping
     heldout_fraction: float = between(0, 1, open_high=True)  # of train, for schedules and choices
     input_divisor: float = between(1e-6)  # inputs are (pixel - mean) / divisor; 1 as in the paper
+
+
+@dataclass
+class InputsConfig:
+    """The network's inputs, of pixels from 0 to 255: (pixels - mean) / deviation / data.input_divisor (paper §2)."""
+
+    mean: list[float] | None = between(0, 255)  # by channel; null: the training set's mean image
+    deviation: list[float] | None = between(1e-6)  # by channel; null: 1
 
 
 @dataclass
@@ -365,6 +383,7 @@ class Config:
     optim: OptimConfig = field(default_factory=OptimConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    inputs: InputsConfig = field(default_factory=InputsConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)

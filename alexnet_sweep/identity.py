@@ -41,6 +41,7 @@ TRAINING_SOURCES = (
     "backend.py",
     "checkpoint.py",
     "data/batches.py",
+    "data/boxes.py",
     "data/builders.py",
     "data/building.py",
     "data/cifar_python.py",

@@ -194,6 +194,7 @@ def follow(team: Team, config: Config) -> None:
                     _epoch_row(config, job, lambda: None)
                     job.trainer.close_epoch()
                 look()
+            job.trainer.take_chosen()
 
         final_outcome(job, config.eval, look)
 
@@ -301,7 +302,10 @@ def _trained(config: Config, folder: RunFolder, claim: Claim, job: Assembly, his
     finally:
         narrator.close()
     rate = round(statistics.median(narrator.rates), 1) if narrator.rates else None
-    return Trained(history.rows[-1], job.trainer.to_threshold.step, history.settings, before, rate)
+    chosen = job.trainer.take_chosen()
+    if chosen < config.trainer.epochs - 1:
+        logger.info("evaluated are the weights after epoch {}, of the lowest held-out error", chosen + 1)
+    return Trained(history.rows[chosen], job.trainer.to_threshold.step, history.settings, before, rate)
 
 
 def _taken_over(folder: RunFolder, job: Assembly, source: RunFolder) -> Trained:
@@ -417,8 +421,9 @@ def _look_whether_stuck(config: Config, job: Assembly) -> None:
     if not is_stuck(loss, job.classes):
         return
     causes = [f"optim.learning_rate={config.optim.learning_rate:g}"]
-    if config.data.input_divisor > 1 and not config.model.init.follow_input:
-        causes.insert(0, f"inputs divided by {config.data.input_divisor:g} (set model.init.follow_input=true)")
+    divisor = config.data.input_divisor * min(config.inputs.deviation or [1.0])
+    if divisor > 1 and not config.model.init.follow_input:
+        causes.insert(0, f"inputs divided by {divisor:g} (set model.init.follow_input=true)")
     if config.model.init.rule == "normal" and config.model.init.std.get("conv3", 1.0) < 0.03:
         causes.insert(0, "initial weights too small in conv3 to conv5 (choose model/init=released_code)")
     if config.model.bias.value >= 1:
@@ -441,6 +446,7 @@ def _epoch_row(config: Config, job: Assembly, beat: Callable[[], None]) -> dict[
     heldout = centre_errors(job, evaluation, "train", job.heldout_in(trainer.epoch), beat)
     if heldout.images:
         trainer.schedule.observe(heldout.top1_error)
+        trainer.keep_if_best(heldout.top1_error)
     return {
         "epoch": trainer.epoch + 1,
         "learning_rate": trainer.learning_rate,

@@ -18,7 +18,7 @@ from alexnet_sweep.model.plan import plan_layers
 class Trained:
     """What the record of a run says of its training."""
 
-    last_epoch: dict[str, Any]  # its row of metrics
+    last_epoch: dict[str, Any]  # the row of metrics of the epoch whose weights are evaluated: the last one's, as a rule
     steps_to_threshold: int | None
     settings: list[dict[str, Any]]  # effective ones, the last of them last
     earlier_seconds: float  # of earlier attempts

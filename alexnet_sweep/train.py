@@ -82,6 +82,8 @@ class Trainer:
         self.net, self.batches, self.optimizer, self.schedule = net, batches, optimizer, schedule
         self.config, self.optim, self.device, self.classes = config, optim, device, classes
         self.label_smoothing = regularizer.label_smoothing.amount
+        self._chooses = regularizer.best_epoch.kept
+        self._best: dict[str, Any] | None = None  # error, epoch and weights (regularizer/best_epoch=on)
         self._mix = None if mix.custom is None else load(mix.custom)(num_classes=classes)
         self._averaged: AveragedModel | None = None
         if regularizer.ema.decay is not None:
@@ -132,6 +134,19 @@ class Trainer:
         self.to_threshold.add(torch.stack(self._wrong).tolist(), self._counts)
         self.epoch, self.next_step = self.epoch + 1, 0
         self._clear_sums()
+
+    def keep_if_best(self, heldout_top1_error: float) -> None:
+        """At the end of an epoch: remember its weights if no earlier epoch did as well, where they are chosen so."""
+        if self._chooses and (self._best is None or heldout_top1_error < self._best["error"]):
+            weights = {name: value.detach().clone() for name, value in self.evaluated.state_dict().items()}
+            self._best = {"error": heldout_top1_error, "epoch": self.epoch, "weights": weights}
+
+    def take_chosen(self) -> int:
+        """After the last epoch: evaluate with the weights remembered, if any; returns their epoch, counted from 0."""
+        if self._best is None:
+            return self.config.epochs - 1
+        self.evaluated.load_state_dict(self._best["weights"])
+        return int(self._best["epoch"])
 
     def epoch_sums(self) -> EpochSums:
         """The running epoch's figures; waits for the device."""
@@ -278,6 +293,7 @@ class Trainer:
             "counts": list(self._counts),
             "recent": list(self._recent),
             "to_threshold": self.to_threshold.state(),
+            "best": self._best,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -295,6 +311,7 @@ class Trainer:
         self._counts = list(state["counts"])
         self._recent = deque((value.to(self.device) for value in state["recent"]), maxlen=STUCK_WINDOW_STEPS)
         self.to_threshold.restore(state["to_threshold"])
+        self._best = state["best"]
         self._loss, self._top1, self._top5 = (value.to(self.device) for value in state["sums"])
         self._unseen = []
         self._last_finite = (self.steps_done, float(self._recent[-1])) if self._recent else None

@@ -5,9 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from torchvision.transforms.v2 import functional as transforms
 
 from alexnet_sweep.augment import COPIED_EIGENVALUES, COPIED_EIGENVECTORS
-from alexnet_sweep.config import AugConfig, CropConfig, FlipConfig, LightingConfig
+from alexnet_sweep.config import AugConfig, CropConfig, DataConfig, FlipConfig, InputsConfig, LightingConfig
 from alexnet_sweep.data.batches import Pixels, TrainingBatches
 from alexnet_sweep.data.feed import fetch
 from alexnet_sweep.data.packed import Meta, Packed
@@ -34,8 +35,11 @@ def aug(
     chunk: int = 1,
     colours: str = "dataset",
     stop: float = 1.0,
+    area: list[float] | None = None,
+    aspect: list[float] | None = None,
 ) -> AugConfig:
-    return AugConfig(CropConfig(crop, chunk), FlipConfig(flip), LightingConfig(lighting, scale, divide, colours, stop))
+    crops = CropConfig(crop, chunk, area, aspect)
+    return AugConfig(crops, FlipConfig(flip), LightingConfig(lighting, scale, divide, colours, stop))
 
 
 def batches(
@@ -209,12 +213,48 @@ def test_the_central_part_of_the_mean_image_is_subtracted_wherever_the_crop_was(
     mean = np.random.default_rng(0).random((3, SIDE, SIDE)) * 255
     meta = Meta("0" * 16, "coordinates", ["a"], {"train": IMAGES, "test": 0}, SIDE)
     packed = Packed(meta, {}, {}, {}, mean, np.ones(3), np.eye(3))
-    pixels = Pixels.of(packed, CROP, 1.0, CPU)
+    pixels = Pixels.of(packed, DataConfig(crop_px=CROP, input_divisor=1.0), InputsConfig(None, None), CPU)
     np.testing.assert_allclose(pixels.mean.numpy(), mean[:, 2:7, 2:7], rtol=1e-6)
     subject = batches(aug())
     plain = by_image(subject)
     subject.pixels = pixels
     torch.testing.assert_close(by_image(subject), plain - pixels.mean, atol=1e-4, rtol=0)
+
+
+def test_constants_by_channel_give_torchvisions_normalisation():
+    constants = InputsConfig([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
+    meta = Meta("0" * 16, "coordinates", ["a"], {"train": IMAGES, "test": 0}, SIDE)
+    packed = Packed(meta, {}, {}, {}, np.zeros((3, SIDE, SIDE)), np.ones(3), np.eye(3))
+    subject = batches(aug(), rows=[3, 7])
+    pixels = by_image(subject)
+    subject.pixels = Pixels.of(packed, DataConfig(crop_px=CROP, input_divisor=1.0), constants, CPU)
+    expected = transforms.normalize(pixels / 255, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    torch.testing.assert_close(by_image(subject), expected)
+
+
+RESIZED = {"area": [0.08, 1.0], "aspect": [0.75, 4 / 3]}
+
+
+def test_resized_crops_are_scaled_to_the_crops_size_and_differ_in_area():
+    inputs = by_image(batches(aug(flip=0.0, **RESIZED)))
+    assert inputs.shape == (IMAGES, 3, CROP, CROP)
+    widths = inputs[:, 2].amax((1, 2)) - inputs[:, 2].amin((1, 2))  # the channel of columns: 7 for a whole image
+    assert float(widths.min()) <= 3 and float(widths.max()) >= 6
+
+
+def test_a_resized_crop_hangs_on_seed_epoch_and_image_alone():
+    augmentation = aug(**RESIZED)
+    whole = by_image(batches(augmentation))
+    assert torch.equal(by_image(batches(augmentation, batch_size=23)), whole)
+    assert torch.equal(by_image(batches(augmentation, rows=[1, 4, 22])), whole[[1, 4, 22]])
+    assert not torch.equal(by_image(batches(augmentation, seed=1)), whole)
+    assert not torch.equal(by_image(batches(augmentation), 1), whole)
+
+
+def test_a_crop_of_the_whole_area_is_the_scaled_image():
+    inputs = by_image(batches(aug(flip=0.0, area=[1.0, 1.0], aspect=[1.0, 1.0])))
+    expected = transforms.resize(torch.from_numpy(coordinates()), [CROP, CROP], antialias=True).float()
+    assert torch.equal(inputs, expected)
 
 
 def test_fetched_rows_need_not_be_sorted():

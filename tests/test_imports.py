@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "alexnet_sweep"
 LAYERS = [
     {
         "claims",
+        "data.boxes",
         "data.source",
         "doubt",
         "errors",

@@ -16,6 +16,7 @@ STDS = {
     "paper_text": [0.01] * 8,
     "caffe": [0.01] * 5 + [0.005, 0.005, 0.01],
     # sqrt(2 / fan-in), from the kernels of paper §3.5
+    "pytorch": [math.sqrt(1 / 3 / fan) for fan in (363, 1200, 2304, 1728, 1728, 9216, 4096, 4096)],
     "he": [math.sqrt(2 / fan) for fan in (363, 1200, 2304, 1728, 1728, 9216, 4096, 4096)],
 }
 
@@ -76,6 +77,24 @@ def test_divided_inputs_start_with_the_same_function(micro):
     inputs = 100 * torch.randn(2, 3, 27, 27, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         torch.testing.assert_close(divided(inputs / 57), plain(inputs), rtol=1e-4, atol=1e-5)
+
+
+def test_inputs_divided_by_channel_start_with_the_same_function(micro):
+    constants = micro("inputs=imagenet_constants")
+    deviation = torch.tensor(constants.inputs.deviation)[:, None, None]
+    plain, divided = build_model(micro(), 10).eval(), build_model(constants, 10).eval()
+    inputs = 100 * torch.randn(2, 3, 27, 27, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(divided(inputs / deviation), plain(inputs), rtol=1e-4, atol=1e-5)
+
+
+def test_pytorchs_own_start_is_even_within_its_bounds_and_follows_no_input(micro):
+    config = micro("model/init=pytorch", "inputs=imagenet_constants", "model.width=0.25")
+    theirs = torch.nn.Conv2d(3, 24, 5)
+    ours, bound = build_model(config, 10).get_parameter("conv1.weight").detach(), 1 / math.sqrt(75)
+    for weight in (ours, theirs.weight.detach()):
+        assert float(weight.abs().max()) == pytest.approx(bound, rel=0.02)
+        assert float(weight.abs().mean()) == pytest.approx(bound / 2, rel=0.1)
 
 
 @pytest.mark.parametrize(("option", "value"), [("one", 1.0), ("tenth", 0.1), ("zero", 0.0)])

@@ -37,10 +37,12 @@ SHOWN_BY = {
     "aug/crop": "batch",
     "aug/flip": "batch",
     "aug/lighting": "batch",
+    "inputs": "batch",
     "aug/transform": "batch",
     "aug/mix": "training",
     "regularizer/label_smoothing": "training",
     "regularizer/ema": "evaluated",
+    "regularizer/best_epoch": "epoch",  # tests/test_best_epoch.py
     "regularizer/dropout": "training",
     "regularizer/weight_decay": "training",
     "optim": "training",

@@ -3,6 +3,10 @@
 The released code is not what the paper prints; where the two part is listed twice here, once for each.
 """
 
+import math
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
@@ -12,6 +16,7 @@ from alexnet_sweep.model.build import build_model
 from alexnet_sweep.model.norms import ResponseNorm, WithinMapNorm
 from alexnet_sweep.model.plan import plan_layers
 from alexnet_sweep.optim import build_optimizer
+from alexnet_sweep.schedule import Schedule
 from conftest import Compose
 
 EVERY = ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"]
@@ -176,3 +181,68 @@ def test_pooling_has_the_windows_of_section_3_4(composed: Compose, option: str, 
     for name in ("pool1", "pool2", "pool5"):
         pool = net.get_submodule(name)
         assert (pool.kernel_size, pool.stride, pool.ceil_mode, pool.padding) == (*window, 0)
+
+
+# --- what most copies do ---
+
+COPIES = {
+    "model.topology.groups": [1, 1, 1, 1, 1],
+    "model.init.rule": "fan_in",
+    "model.bias.value": 0.0,
+    "regularizer.dropout.form": "inverted",
+    "optim.bias_learning_rate_factor": 1.0,
+    "optim.velocity": "torch",
+}
+COMMON = COPIES | {
+    "aug.lighting.colours": "copied",
+    "aug.lighting.scale": "eigenvalue",
+    "regularizer.weight_decay.biases": 5e-4,
+    "regularizer.best_epoch.kept": True,
+    "schedule.drop_factor": 0.1,
+}
+TUTORIAL = COPIES | {
+    "data.crop_px": 224,
+    "model.lrn.first": False,
+    "model.lrn.second": False,
+    "aug.crop.area": [0.08, 1.0],
+    "aug.lighting.coefficient": 0.0,
+    "regularizer.weight_decay.weights": 0.0,
+    "optim.name": "adam",
+    "optim.learning_rate": 1e-3,
+    "schedule.name": "constant",
+    "trainer.batch_size": 64,
+    "trainer.epochs": 15,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        *((f"common_{data}", COMMON) for data in ("imagenet", "imagenette", "cifar10")),
+        ("tiny_imagenet_tutorial", TUTORIAL),
+    ],
+)
+def test_a_recipe_of_copies_has_their_habits(composed: Compose, name: str, expected: dict[str, Any]) -> None:
+    config = composed(f"experiment={name}")
+    found = {key: value for key, _, value in leaves(config)}
+    assert {key: found[key] for key in expected} == expected
+    assert config.inputs.mean is not None and config.inputs.deviation is not None
+    if config.data.crop_px == 224:
+        layers = plan_layers(config.model, 224, 1000)
+        assert sum(layer.parameters for layer in layers) == 62_378_344  # the dense net
+        assert layers[0].padding == (2, 2, 2, 2) and layers[0].out_px == 55
+
+
+def test_the_thirds_are_the_copies_30_60_and_80_of_90_epochs(composed: Compose) -> None:
+    thirds, multistep = (Schedule(composed(f"schedule={name}").schedule, 90) for name in ("thirds", "multistep"))
+    assert [thirds.factor(epoch) for epoch in range(90)] == [multistep.factor(epoch) for epoch in range(90)]
+    short = Schedule(composed("schedule=thirds").schedule, 9)
+    assert [round(-math.log10(short.factor(epoch))) for epoch in range(9)] == [0, 0, 0, 1, 1, 1, 2, 2, 3]
+
+
+def test_common_cifar10_differs_from_cifar10_in_the_listed_settings_alone(composed: Compose) -> None:
+    ours, theirs = ({k: v for k, _, v in leaves(composed(f"experiment={n}"))} for n in ("cifar10", "common_cifar10"))
+    text = (Path(__file__).parents[1] / "ARCHITECTURE.md").read_text()
+    section = text.split("## What most copies do")[1].split("\n## ")[0]
+    differing = {key.rsplit(".", 1)[0] for key in ours if ours[key] != theirs[key]}
+    assert {group for group in differing if group.replace(".", "/") not in section} == set()

@@ -75,6 +75,7 @@ def train(trainer: Trainer, stop_after: int | None = None) -> list:
         if step.ends_epoch:
             sums.append(trainer.epoch_sums())
             trainer.schedule.observe(OBSERVED[step.epoch])
+            trainer.keep_if_best(OBSERVED[step.epoch])
             trainer.close_epoch()
         if done == stop_after:
             break

@@ -17,10 +17,12 @@ from alexnet_sweep.augment import (
     COPIED_EIGENVECTORS,
     central_offset,
     cut,
+    cut_resized,
     lighting_shift,
     prepare,
 )
-from alexnet_sweep.config import AugConfig
+from alexnet_sweep.config import AugConfig, DataConfig, InputsConfig
+from alexnet_sweep.data.boxes import draw_boxes
 from alexnet_sweep.data.feed import Reader, on_device
 from alexnet_sweep.data.images import Images
 from alexnet_sweep.data.packed import Packed
@@ -33,24 +35,30 @@ from alexnet_sweep.streams import stream, stream_seed
 class Pixels:
     """What turns stored pixels into inputs, on the training device."""
 
-    mean: Tensor  # (3, crop, crop), the central part of the mean image
+    mean: Tensor  # (3, crop, crop), the central part of the mean image, or a colour
     eigenvalues: Tensor  # (3,), 0–255 scale
     eigenvectors: Tensor  # (3, 3), columns
     crop_px: int
-    input_divisor: float
+    input_divisor: float | Tensor  # (3, 1, 1) where each channel has its own
     memory_format: torch.memory_format = torch.contiguous_format  # of the inputs
 
     @classmethod
     def of(
         cls,
         packed: Packed,
-        crop_px: int,
-        input_divisor: float,
+        data: DataConfig,
+        inputs: InputsConfig,
         device: torch.device,
         memory_format: torch.memory_format = torch.contiguous_format,
     ) -> "Pixels":
+        crop_px = data.crop_px
         edge = central_offset(packed.meta.stored_px, crop_px)
         mean = packed.mean[:, edge : edge + crop_px, edge : edge + crop_px]
+        if inputs.mean is not None:
+            mean = np.broadcast_to(np.array(inputs.mean)[:, None, None], mean.shape)
+        divisor: float | Tensor = data.input_divisor
+        if inputs.deviation is not None:
+            divisor = torch.tensor(inputs.deviation, device=device)[:, None, None] * data.input_divisor
 
         def float32(array: NDArray[np.float64]) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(device)
@@ -60,7 +68,7 @@ class Pixels:
             float32(packed.eigenvalues),
             float32(packed.eigenvectors),
             crop_px,
-            input_divisor,
+            divisor,
             memory_format,
         )
 
@@ -109,7 +117,7 @@ class TrainingBatches:
         """(inputs, labels) of one epoch, from batch number `first` on."""
         rows = self.rows_of(epoch)
         order = rows[stream(self.seed, "order", epoch).permutation(len(rows))]
-        offsets, uniforms, normals = self._draws(epoch)
+        places, uniforms, normals = self._draws(epoch)
         lit = epoch < round(self.aug.lighting.stop_fraction * self.epochs, 6)
         # Whose crop and mirror each image takes: its own, or the first one's of its chunk.
         leaders = order[np.arange(len(order)) // self.aug.crop.chunk * self.aug.crop.chunk]
@@ -117,15 +125,22 @@ class TrainingBatches:
         parts = [slice(number * size, (number + 1) * size) for number in range(first, self.steps(epoch))]
         for part, stored in zip(parts, self.reader.each(order[part] for part in parts), strict=True):
             rows, leading = order[part], leaders[part]
-            inputs = self._augmented(epoch, rows, stored, offsets[leading], uniforms[leading], normals[rows], lit=lit)
+            inputs = self._augmented(epoch, rows, stored, places[leading], uniforms[leading], normals[rows], lit=lit)
             yield inputs, on_device(self.labels[rows], self.device)
 
     def _draws(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-        """Top and left of the crop, the mirror's uniform and the colours' normals, for every stored image."""
-        count, free = len(self.images), self.images.shape[-1] - self.pixels.crop_px
-        offsets = stream(self.seed, "crop", epoch).integers(0, free, (count, 2), endpoint=True)
+        """Where the crop lies, the mirror's uniform and the colours' normals, for every stored image.
+
+        A crop has its top and left; one of any area its top, left, height and width.
+        """
+        count, side, crop = len(self.images), self.images.shape[-1], self.aug.crop
+        if crop.area is None or crop.aspect is None:
+            free = side - self.pixels.crop_px
+            places = stream(self.seed, "crop", epoch).integers(0, free, (count, 2), endpoint=True)
+        else:
+            places = draw_boxes(stream(self.seed, "box", epoch), count, side, crop.area, crop.aspect)
         return (
-            offsets,
+            places,
             stream(self.seed, "flip", epoch).random(count),
             stream(self.seed, "lighting", epoch).standard_normal((count, 3)),
         )
@@ -135,7 +150,7 @@ class TrainingBatches:
         epoch: int,
         rows: NDArray[np.int64],
         stored: Tensor,
-        offsets: NDArray[np.int64],
+        places: NDArray[np.int64],
         uniforms: NDArray[np.float64],
         normals: NDArray[np.float64],
         *,
@@ -143,8 +158,7 @@ class TrainingBatches:
     ) -> Tensor:
         aug, pixels = self.aug, self.pixels
         if not aug.crop.random:
-            offsets = np.full_like(offsets, central_offset(self.images.shape[-1], pixels.crop_px))
-        tops, lefts = on_device(torch.from_numpy(offsets), self.device).unbind(1)
+            places = np.full_like(places, central_offset(self.images.shape[-1], pixels.crop_px))
         flags = on_device(torch.from_numpy(uniforms < aug.flip.probability), self.device)
         shift, scale = None, 1.0
         if lit and aug.lighting.coefficient > 0:
@@ -152,7 +166,11 @@ class TrainingBatches:
             shift = lighting_shift(alphas, self.eigenvalues, self.eigenvectors, aug.lighting)
         if lit and aug.lighting.divide:
             scale = 1.0 / (1.0 + aug.lighting.coefficient)
-        batch = cut(stored, tops, lefts, flags, pixels.crop_px)
+        if aug.crop.area is None:
+            tops, lefts = on_device(torch.from_numpy(places), self.device).unbind(1)
+            batch = cut(stored, tops, lefts, flags, pixels.crop_px)
+        else:
+            batch = cut_resized(stored, places, flags, pixels.crop_px)
         if self._transform is not None:
             batch = self._transformed(epoch, rows, batch)
         return prepare(batch, pixels.mean, pixels.input_divisor, shift, scale, pixels.memory_format)

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet_sweep.checks import watchers
 from alexnet_sweep.config import Config
 from alexnet_sweep.errors import ConfigError
 from alexnet_sweep.streams import stream
@@ -47,8 +48,8 @@ def check_sizes(config: Config, counts: dict[str, int]) -> None:
             f"trainer.batch_size={batch}: larger than the data set; data={config.data.name} has {left} training "
             f"images ({counts['train']} less {heldout} held out), so allowed: 1 to {left}"
         )
-    if config.schedule.name == "plateau" and heldout == 0:
+    for watcher in watchers(config) if heldout == 0 else ():
         raise ConfigError(
             f"data.heldout_fraction={config.data.heldout_fraction:g}: holds out no image of {counts['train']}, "
-            "but schedule=plateau watches them; raise it"
+            f"but {watcher} watches them; raise it"
         )

@@ -179,10 +179,19 @@ def _how_to_read(findings: Findings) -> list[Block]:
         )
     lines.append(
         f"Data: {data('name')}, {data('classes')} classes, {data('train_images')} images trained on, "
-        f"{data('heldout_images')} held out; {either(values_of(done, 'epochs'))} epochs, the last one counts. "
+        f"{data('heldout_images')} held out; {either(values_of(done, 'epochs'))} epochs, {_which_counts(done)}. "
         f"Networks of {either(sorted(values_of(done, 'parameters')))} parameters."
     )
     return [Heading("How to read this"), *(Paragraph(line) for line in lines)]
+
+
+def _which_counts(done: Sequence[RunRecord]) -> str:
+    """Which epoch's weights were evaluated."""
+    best = [bool(((record.config or {}).get("regularizer") or {}).get("best_epoch", {}).get("kept")) for record in done]
+    if not any(best):
+        return "the last one counts"
+    chosen = "the one of the lowest held-out error"
+    return f"{chosen} counts" if all(best) else f"the last one counts, or in arms with best_epoch {chosen}"
 
 
 def _runs(findings: Findings) -> list[Block]:
