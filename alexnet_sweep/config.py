@@ -310,6 +310,7 @@ class EvalConfig:
     average: str = choice("probabilities", "logits")  # what is averaged over the views
     mirrored_views: bool = MISSING  # false: five views, where a mirrored image is another thing (digits)
     batch_size: int = between(1)  # views in one forward pass
+    keep_classes: int = between(5)  # predictions hold the probabilities of all classes where these are no more
     metrics: dict[str, Any] = MISSING  # by name, a Custom called with probabilities and labels; gives a number
     clean_train_images: int = between(0)  # training images evaluated without augmentation, each epoch
 
@@ -361,6 +362,7 @@ class SweepConfig:
 @dataclass
 class ReportConfig:
     allow_mixed: bool = MISSING  # compare runs that differ in what no factor switches: data, length, schedule, sources
+    ensembles: bool = MISSING  # average the probabilities of each arm's networks
 
 
 @dataclass

@@ -10,6 +10,7 @@ from alexnet_sweep.aggregate import Evidence, RunRecord, gather, results_of
 from alexnet_sweep.answers import Answers
 from alexnet_sweep.comparable import KeptOut, kept_out
 from alexnet_sweep.effects import Runs, arm_table, seed_table, views_table
+from alexnet_sweep.ensembles import Averaged, averaged
 from alexnet_sweep.interactions import effect_table, step_table
 from alexnet_sweep.verdicts import Verdict, verdicts
 
@@ -30,6 +31,7 @@ class Findings:
     steps: pd.DataFrame  # interactions.step_table, of cumulative designs
     effects: pd.DataFrame  # interactions.effect_table, of designs with combinations
     verdicts: Sequence[Verdict]
+    ensembles: Averaged | None = None  # None: not asked for
 
     @property
     def headline(self) -> pd.DataFrame:
@@ -75,13 +77,15 @@ class Findings:
         )
         named = {"results": self.results, "deltas": self.deltas, "seeds": self.by_seed}
         named |= {"views": self.of_views, "steps": self.steps, "effects": self.effects, "claims": claims}
+        if self.ensembles is not None:
+            named["ensembles"] = self.ensembles.table
         return {name: table for name, table in named.items() if not table.empty}
 
 
-def find(study: str, runs: Path, allow_mixed: bool | None = None) -> Findings:
+def find(study: str, runs: Path, allow_mixed: bool | None = None, ensembles: bool | None = None) -> Findings:
     """Work out a study; runs that differ in what no factor switches are compared only if mixing is allowed.
 
-    `allow_mixed`: None as the study was started with (report.allow_mixed).
+    `allow_mixed` and `ensembles`: None as the study was started with (report.allow_mixed, report.ensembles).
 
     Raises:
         FolderError: where there is no such study.
@@ -93,6 +97,8 @@ def find(study: str, runs: Path, allow_mixed: bool | None = None) -> Findings:
     differing = kept_out(evidence)
     if allow_mixed is None:
         allow_mixed = bool(evidence.plan.get("allow_mixed", False))
+    if ensembles is None:
+        ensembles = bool(evidence.plan.get("ensembles", False))
     leave_out = [] if allow_mixed else [found.record.run_id for found in differing]
     compared = Runs.of(evidence, answers, leave_out)
     deltas, by_seed = arm_table(results, compared), seed_table(results, compared)
@@ -110,4 +116,5 @@ def find(study: str, runs: Path, allow_mixed: bool | None = None) -> Findings:
         step_table(compared, *HEADLINE) if done and cumulative else nothing,
         effect_table(compared, *HEADLINE) if done and not cumulative else nothing,
         verdicts(evidence, compared.records, deltas, by_seed, of_views, differing) if done else [],
+        averaged(compared) if done and ensembles else None,
     )

@@ -32,7 +32,7 @@ FREE_KEYS = (
 )
 
 # Keys below `eval` that training never looks at: they train nothing again.
-EVALUATION_KEYS = ("average", "mirrored_views", "metrics")
+EVALUATION_KEYS = ("average", "mirrored_views", "keep_classes", "metrics")
 
 # What a result depends on: every module that takes part in training, evaluating or recording a run.
 TRAINING_SOURCES = (

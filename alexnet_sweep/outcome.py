@@ -14,8 +14,6 @@ from alexnet_sweep.metrics import ErrorCounts, best_classes, count_errors, label
 from alexnet_sweep.plugins import load
 from alexnet_sweep.predict import Beat, Probabilities, images_at_once, predict
 
-KEEP_ALL_PROBABILITIES_UP_TO = 100  # classes
-
 
 def probabilities(
     job: Assembly, config: EvalConfig, split: str, rows: NDArray[np.int64], beat: Beat, *, all_views: bool
@@ -83,7 +81,7 @@ def final_outcome(
             | _own_metrics(config, values, labels)
             for view, values in (("centre", found.centre), ("ten", found.ten))
         }
-        tables.append(_table(name, ids, labels, found.centre, found.ten))
+        tables.append(prediction_table(config, name, ids, labels, found))
     return errors, pa.concat_tables(tables)
 
 
@@ -106,19 +104,17 @@ def _as_dict(counts: ErrorCounts) -> dict[str, Any]:
     }
 
 
-def _table(
-    split: str,
-    ids: list[str],
-    labels: NDArray[np.int64],
-    centre: NDArray[np.float32],
-    ten: NDArray[np.float32],
+def prediction_table(
+    config: EvalConfig, split: str, ids: list[str], labels: NDArray[np.int64], found: Probabilities
 ) -> pa.Table:
+    """A row an image, as `predictions.parquet` has it, from probabilities by both views."""
+    assert found.ten is not None, "asked for with all views"
     columns: dict[str, Any] = {
         "split": pa.array([split] * len(ids)).dictionary_encode(),
         "image": pa.array(ids),
         "label": pa.array(labels.astype(np.int32)),
     }
-    for view, values in (("centre", centre), ("ten", ten)):
+    for view, values in (("centre", found.centre), ("ten", found.ten)):
         own = values[np.arange(len(labels)), labels]
         columns[f"{view}_rank"] = pa.array(label_ranks(values, labels).astype(np.int32))
         columns[f"{view}_probability"] = pa.array(own)
@@ -127,7 +123,7 @@ def _table(
         columns[f"{view}_best_probabilities"] = pa.FixedSizeListArray.from_arrays(
             np.take_along_axis(values, best.astype(np.int64), 1).ravel(), best.shape[1]
         )
-        if values.shape[1] <= KEEP_ALL_PROBABILITIES_UP_TO:
+        if values.shape[1] <= config.keep_classes:
             halves = values.astype(np.float16)
             columns[f"{view}_probabilities"] = pa.FixedSizeListArray.from_arrays(
                 pa.array(halves.ravel()), values.shape[1]

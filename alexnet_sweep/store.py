@@ -199,6 +199,17 @@ class RunFolder:
         self._check_version(table.schema.metadata)
         return table
 
+    def prediction_columns(self) -> list[str]:
+        """What is known of each evaluated image.
+
+        Raises:
+            FolderError: where the file cannot be read.
+        """
+        try:
+            return list(pq.read_schema(self.predictions).names)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise FolderError(f"{self.predictions}: cannot be read ({one_line(error)})") from error
+
     def _check_version(self, metadata: dict[bytes, bytes] | None) -> None:
         """Of the predictions."""
         found = (metadata or {}).get(FORMAT_KEY)

@@ -118,6 +118,7 @@ def _carried_out(
         "command": command(),
         "source_hash": source_hash(planner.settings),
         "allow_mixed": planner.settings.report.allow_mixed,
+        "ensembles": planner.settings.report.ensembles,
     }
     study_folder(runs, study.name).write_plan(plan)
     logger.info("study {}: {}", study.name, summary(decisions))

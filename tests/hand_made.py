@@ -31,6 +31,7 @@ class Run:
     centre: Sequence[int] = ()  # as the ten views, where there are none
     heldout: Sequence[int] = ()
     images: Sequence[str] = ()
+    probabilities: Sequence[Sequence[float]] = ()  # of test images, in both views
     train_error: float | None = None  # of 100 training images without augmentation
     steps: int | None = None  # to the training-error threshold
     result: Mapping[str, Any] = field(default_factory=dict)  # by dotted key, in place of what stands there
@@ -76,6 +77,12 @@ def make_run(folder: RunFolder, run: Run, classes: int = 10, shuffle: int = 0) -
             "ten_rank": pa.array([rank for _, ten in splits.values() for rank in ten], pa.int32()),
         }
     )
+    if run.probabilities:
+        rows = [*run.probabilities, *([[0.0] * classes] * len(run.heldout))]
+        halves = pa.array(np.array(rows, np.float16).ravel())
+        for view in ("centre", "ten"):
+            column = pa.FixedSizeListArray.from_arrays(halves, classes)
+            table = table.append_column(f"{view}_probabilities", column)
     folder.write_predictions(table.take(list(np.random.default_rng(shuffle).permutation(len(table)))))
     folder.write_provenance({"wall_seconds": 2.0, "host": "here", "versions": {"python": "3"}})
     folder.write_config(_replaced(config_of(), run.config))

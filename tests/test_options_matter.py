@@ -187,9 +187,9 @@ def test_every_option_of_training_changes_the_weights(micro: Compose, group: str
 
 def test_every_schedule_option_changes_the_learning_rates(composed: Compose) -> None:
     def rates(name: str) -> list[Any]:
-        schedule = Schedule(composed(f"schedule={name}").schedule, 90)
+        schedule = Schedule(composed(f"schedule={name}").schedule, 60)  # at 90, multistep and thirds are the same
         found = []
-        for epoch in range(90):
+        for epoch in range(60):
             found += [schedule.factors(epoch), schedule.heldout_joined(epoch)]
             schedule.observe(0.5)
         return found

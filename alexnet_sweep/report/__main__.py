@@ -24,9 +24,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="store_true",
         help="compare runs that differ in what no factor switches: data, length, schedule, training sources",
     )
+    parser.add_argument("--ensembles", action="store_true", help="average the probabilities of each arm's networks")
     chosen = parser.parse_args(arguments)
     try:
-        report = write_report(chosen.study, chosen.runs, chosen.reports, chosen.allow_mixed or None)
+        asked = (chosen.allow_mixed or None, chosen.ensembles or None)
+        report = write_report(chosen.study, chosen.runs, chosen.reports, *asked)
     except (SweepError, OSError) as error:
         return refused(error)
     show(f"{report.text}\nreport: {report.path}")

@@ -113,6 +113,19 @@ def _curves(findings: Findings) -> Any:
     return figures.learning_curves(arms) if longest > 1 else None
 
 
+def _ensembles(findings: Findings) -> Any:
+    if findings.ensembles is None or findings.ensembles.table.empty:
+        return None
+    curves = []
+    for (arm, view), part in findings.ensembles.table.groupby(["arm", "view"], sort=False):
+        points = tuple(
+            figures.Point(int(row["networks"]), *(_number(row[key]) for key in ("top1", "top1_least", "top1_greatest")))
+            for row in part.to_dict("records")
+        )
+        curves.append(figures.Averages(str(arm), str(view), points))
+    return figures.ensembles(curves)
+
+
 def _column(tables: Sequence[pd.DataFrame], key: str) -> tuple[tuple[float | None, ...], ...]:
     numbers = (pd.to_numeric(table[key], errors="coerce") for table in tables if key in table)
     return tuple(tuple(_number(value) for value in column) for column in numbers)
@@ -130,5 +143,10 @@ DRAWINGS: Mapping[str, tuple[str, Callable[[Findings], Any]]] = {
     "steps": ("Top-1 error along the way from the plain net to the full recipe", _steps),
     "interactions": ("What two changes do together beyond the sum of each", _interactions),
     "gap": ("Error on training images without augmentation and on test images, centre view, for each arm", _gap),
+    "ensembles": (
+        "Top-1 error of averaged networks by their number: the mean over all subsets, and the range of these, "
+        "of the first six arms",
+        _ensembles,
+    ),
     "curves": (f"Held-out and clean training error by epoch, of each arm, or of the first {MOST_CURVES}", _curves),
 }

@@ -129,6 +129,25 @@ class Gap:
     test: Missing
 
 
+@dataclass(frozen=True)
+class Point:
+    """The error (fraction) of so many networks that answer together: mean, least and greatest of their subsets."""
+
+    networks: int
+    error: Missing
+    least: Missing
+    greatest: Missing
+
+
+@dataclass(frozen=True)
+class Averages:
+    """An arm's errors in one view (ten, centre) by number of networks."""
+
+    label: str
+    view: str
+    points: tuple[Point, ...]
+
+
 @style()
 def forest(rows: Sequence[Effect], axis: str = HURTS) -> Figure:
     """Deltas with their intervals, a row an arm in the order given, and what the paper claims."""
@@ -322,6 +341,37 @@ def gap(rows: Sequence[Gap], axis: str = "Top-1 error, %") -> Figure:
     (right,) = axes.plot(test, range(len(rows)), "s", color=VERMILLION, gid="test")
     axes.set_xlim(*limits_of([*train, *test]))
     return with_legend(figure, [(left, "training images (clean)"), (right, "test images")])
+
+
+@style()
+def ensembles(curves: Sequence[Averages], axis: str = "Top-1 error, %") -> Figure:
+    """Errors by the number of averaged networks: averaged views to the left, the centre view to the right."""
+    not_empty(curves, "curves of the ensembles")
+    labels = list(dict.fromkeys(curve.label for curve in curves))[: len(LOOKS)]
+    views = {"ten": "averaged views", "centre": "centre view"}
+    top = 0.4 + 0.17 * math.ceil(len(labels) / 3)
+    figure, width = Figure(figsize=(WIDTH, top + 3.5)), (WIDTH - 0.7) / 2
+    kept = [curve for curve in curves if curve.label in labels]
+    ends = [percent_of(end) for curve in kept for point in curve.points for end in (point.least, point.greatest)]
+    most = max(point.networks for curve in kept for point in curve.points)
+    drawn: dict[str, Line2D] = {}
+    for column, (view, words) in enumerate(views.items()):
+        axes = axes_at(figure, 0.7 + column * width, top, width - 0.25, 3.0)
+        axes.set_title(words, fontsize=NORMAL)
+        axes.set(
+            xlim=(0.5, most + 0.5), ylim=limits_of(ends), xlabel="networks averaged", ylabel="" if column else axis
+        )
+        axes.tick_params(labelleft=column == 0)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+        axes.grid(color=INK, alpha=0.15, linewidth=0.6)
+        for curve in (one for one in kept if one.view == view):
+            colour, marker, line = LOOKS[labels.index(curve.label)]
+            networks = [point.networks for point in curve.points]
+            low, high = ([percent_of(getattr(point, end)) for point in curve.points] for end in ("least", "greatest"))
+            axes.fill_between(networks, low, high, color=colour, alpha=0.2, linewidth=0)
+            errors = [percent_of(point.error) for point in curve.points]
+            (drawn[curve.label],) = axes.plot(networks, errors, line, color=colour, marker=marker, gid="error")
+    return with_legend(figure, [(drawn[label], fit_text(label, 2.0, SMALL)) for label in labels])
 
 
 def _stacked(groups: Sequence[Sequence[str]], axis: str, titles: Sequence[str] = ()) -> tuple[Figure, list[Axes]]:

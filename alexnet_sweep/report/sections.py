@@ -17,6 +17,7 @@ from alexnet_sweep.report.first_layer import FIGURE as KERNELS
 from alexnet_sweep.report.first_layer import FirstLayer
 from alexnet_sweep.report.first_layer import section as first_layer_section
 from alexnet_sweep.report.numbers import either
+from alexnet_sweep.report.together import ensembles
 from alexnet_sweep.wording import counted
 
 WRITERS = ("alexnet-sweep", "pandas", "scipy", "pyarrow", "matplotlib")  # what a report's figures and tables hang on
@@ -39,6 +40,8 @@ def document_of(findings: Findings, figures: Sequence[Figure], layers: Sequence[
             *other_tables(findings),
             *claims(findings),
             *published_errors(findings),
+            *ensembles(findings),
+            *shown("ensembles"),
         ]
         blocks += [*ways(findings), *shown("steps"), *effects(findings), *shown("interactions")]
         blocks += [*fit(findings), *shown("gap", "curves"), *_how_to_read(findings)]

@@ -22,7 +22,7 @@ from alexnet_sweep.report.markdown import to_markdown
 from alexnet_sweep.report.sections import document_of
 
 FORMULA = re.compile(r"\s*[=+@-](?!\d*\.?\d+(?:[eE][+-]?\d+)?$)|[\t\r]")
-TABLES = ("results", "deltas", "seeds", "views", "steps", "effects", "claims", "kernels")
+TABLES = ("results", "deltas", "seeds", "views", "steps", "effects", "claims", "ensembles", "kernels")
 ON_BOARD = ("forest", KERNELS)  # figures that TensorBoard shows as well
 
 
@@ -34,29 +34,37 @@ class Report:
     text: str
 
 
-def write_report(study: str, runs: Path, reports: Path, allow_mixed: bool | None = None) -> Report:
+def write_report(
+    study: str, runs: Path, reports: Path, allow_mixed: bool | None = None, ensembles: bool | None = None
+) -> Report:
     """Rebuild a study's report from its plan and run folders; the same folders give the same bytes.
 
-    `allow_mixed` compares runs that differ in what no factor switches; None: as the study was started.
+    `allow_mixed` compares runs that differ in what no factor switches, `ensembles` averages each arm's networks; None:
+    as the study was started.
 
     Raises:
         FolderError: where there is no such study.
         CannotWrite: where the disk is full, or the folder must not be written.
     """
     with told(reports / study):
-        return _write_report(study, runs, reports / study, allow_mixed)
+        return _write_report(study, runs, reports / study, allow_mixed, ensembles)
 
 
-def _write_report(study: str, runs: Path, folder: Path, allow_mixed: bool | None) -> Report:
-    findings = find(study, runs, allow_mixed)
+def _write_report(study: str, runs: Path, folder: Path, allow_mixed: bool | None, ensembles: bool | None) -> Report:
+    findings = find(study, runs, allow_mixed, ensembles)
     remove_leftovers(folder, older_than_seconds=3600)
     layers = first_layers(findings)
     _write_tables(findings.tables() | {"kernels": halves_table(layers)}, folder)
     figures = [*draw(findings, folder), *draw_kernels(findings, layers, folder)]
     on_board = [(figure, folder / f"{figure.name}.png") for figure in figures if figure.name in ON_BOARD]
     write_board(findings, folder, on_board)
-    mixed = bool(allow_mixed) and not findings.evidence.plan.get("allow_mixed", False)
-    command = f"python -m alexnet_sweep.report {shlex.quote(study)}{' --allow-mixed' if mixed else ''}"
+    asked = {"allow_mixed": allow_mixed, "ensembles": ensembles}
+    flags = [
+        f" --{key.replace('_', '-')}"
+        for key, value in asked.items()
+        if value and not findings.evidence.plan.get(key, False)
+    ]
+    command = f"python -m alexnet_sweep.report {shlex.quote(study)}{''.join(flags)}"
     document = document_of(findings, figures, layers, command)
     evidence = findings.evidence
     flips = arm_flips(runs, evidence.labels, evidence.baseline, findings.compared)
