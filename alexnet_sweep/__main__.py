@@ -16,6 +16,8 @@ Which part of AlexNet matters, and by how much: Hydra config groups composed int
   python -m alexnet_sweep.report STUDY         rebuild a report from run folders
   python -m alexnet_sweep.compare A B          what changed between two studies
   python -m alexnet_sweep.inspect RUN          a trained run from inside: kernels, answers, nearest images
+  python -m alexnet_sweep.evaluate RUN [OVERRIDE…]  errors of a trained run on any split, by one view and by all
+  python -m alexnet_sweep.export RUN --onnx FILE  a trained run for other programs, checked against this one
   python -m alexnet_sweep.clean [STUDY]        what can go; --yes deletes it
   python -m alexnet_sweep.data info|prepare [OVERRIDE…]  what is in a data set; packs it ahead of time
   python -m alexnet_sweep.summary [OVERRIDE…]  the composed network, layer by layer
@@ -30,6 +32,8 @@ VERBS = {
     "clean": "alexnet_sweep.clean",
     "compare": "alexnet_sweep.compare",
     "data": "alexnet_sweep.data.__main__",
+    "evaluate": "alexnet_sweep.evaluate",
+    "export": "alexnet_sweep.export",
     "inspect": "alexnet_sweep.inspect.__main__",
     "plan": "alexnet_sweep.plan",
     "report": "alexnet_sweep.report.__main__",

@@ -214,6 +214,12 @@ def coverage_of(seeds: int, share: float) -> float:
     return float(np.mean(2.0 * special.ndtr(np.sqrt(squared)) - 1.0))
 
 
+def proportion_interval(count: int, of: int) -> Interval:
+    """Of a share of images, over the choice of images (Wilson 1927)."""
+    found = stats.binomtest(count, of).proportion_ci(LEVEL, "wilson")
+    return Interval(float(found.low), float(found.high))
+
+
 def mcnemar(broken: int, fixed: int) -> float:
     """Exact two-sided p of one pair of runs: images that only one of them has right are broken or fixed by a coin."""
     if not broken + fixed:

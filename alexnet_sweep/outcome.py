@@ -70,19 +70,25 @@ def final_outcome(
     tables: list[pa.Table] = []
     heldout = job.heldout_in(job.trainer.config.epochs - 1)
     for name, split, rows in (("test", "test", job.parts.test), ("heldout", "train", heldout)):
-        if not len(rows):
-            continue
-        found = probabilities(job, config, split, rows, beat, all_views=True)
-        assert found.ten is not None
-        labels = job.packed.labels[split][rows]
-        ids = [job.packed.ids[split][row] for row in rows]
-        errors[name] = {
-            view: _as_dict(count_errors(label_ranks(values, labels), job.classes))
-            | _own_metrics(config, values, labels)
-            for view, values in (("centre", found.centre), ("ten", found.ten))
-        }
-        tables.append(prediction_table(config, name, ids, labels, found))
+        if len(rows):
+            errors[name], table = part_outcome(job, config, name, split, rows, beat)
+            tables.append(table)
     return errors, pa.concat_tables(tables)
+
+
+def part_outcome(
+    job: Assembly, config: EvalConfig, name: str, split: str, rows: NDArray[np.int64], beat: Beat
+) -> tuple[dict[str, dict[str, Any]], pa.Table]:
+    """Errors by view, and the table of predictions, of some rows of a stored split, under a name for them."""
+    found = probabilities(job, config, split, rows, beat, all_views=True)
+    assert found.ten is not None
+    labels = job.packed.labels[split][rows]
+    ids = [job.packed.ids[split][row] for row in rows]
+    errors = {
+        view: _as_dict(count_errors(label_ranks(values, labels), job.classes)) | _own_metrics(config, values, labels)
+        for view, values in (("centre", found.centre), ("ten", found.ten))
+    }
+    return errors, _table(config, name, ids, labels, found)
 
 
 def _own_metrics(
@@ -104,10 +110,7 @@ def _as_dict(counts: ErrorCounts) -> dict[str, Any]:
     }
 
 
-def prediction_table(
-    config: EvalConfig, split: str, ids: list[str], labels: NDArray[np.int64], found: Probabilities
-) -> pa.Table:
-    """A row an image, as `predictions.parquet` has it, from probabilities by both views."""
+def _table(config: EvalConfig, split: str, ids: list[str], labels: NDArray[np.int64], found: Probabilities) -> pa.Table:
     assert found.ten is not None, "asked for with all views"
     columns: dict[str, Any] = {
         "split": pa.array([split] * len(ids)).dictionary_encode(),

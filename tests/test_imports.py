@@ -57,7 +57,7 @@ LAYERS = [
         "provenance",
         "schedule",
     },
-    {"data.class_folders"},
+    {"data.class_folders", "model.portable"},
     {"data.cifar_python", "data.embedded", "data.hugging_face", "data.idx", "data.packed", "data.synsets"},
     {
         "backend",
@@ -115,8 +115,8 @@ LAYERS = [
     {"composing"},
     {"finished"},
     {"trained"},
-    {"inspect.features"},
-    {"inspect.look"},
+    {"evaluation", "exporting", "inspect.features"},
+    {"evaluate", "export", "inspect.look"},
     {"inspect.page"},
     {
         "__main__",
@@ -161,6 +161,9 @@ TORCH_FREE = [
     "slurm",
     "submitted",
     "room",
+    "evaluate",
+    "export",
+    "ensembles",
 ]
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from alexnet_sweep.cli import run_one
 from alexnet_sweep.model.compiled import compile_norms
-from alexnet_sweep.model.norms import ResponseNorm, WithinMapNorm, _formula, _window
+from alexnet_sweep.model.norms import ResponseNorm, WithinMapNorm, _formula, channel_window
 from conftest import Compose
 
 SMALL = ("trainer.compile=true", "trainer.epochs=1", "eval.clean_train_images=0", "data.heldout_fraction=0")
@@ -38,7 +38,7 @@ def test_what_is_compiled_is_the_same_function_there_and_back(size: int, beta: f
     ours, theirs = maps.clone().requires_grad_(), maps.clone().requires_grad_()
     norm = some_norm(size, beta, columns)
     eager = norm(ours)
-    plain = _formula(theirs, _window(8, size, columns, maps.device), size // 2, norm.k, norm.alpha, beta)
+    plain = _formula(theirs, channel_window(8, size, columns, maps.device), size // 2, norm.k, norm.alpha, beta)
     torch.testing.assert_close(plain, eager, rtol=1e-6, atol=1e-6)
     eager.backward(gradient)
     plain.backward(gradient)

@@ -94,7 +94,7 @@ class LocallyConnected(nn.Module):
         windows = F.unfold(maps, self.kernel, padding=self.padding)  # (batch, in_channels · kernel², places)
         # One matrix product a place: (places, batch, inputs) × (places, inputs, out_channels).
         found = torch.baddbmm(self.bias[:, None], windows.permute(2, 0, 1), self.weight.transpose(1, 2))
-        return found.permute(1, 2, 0).reshape(len(maps), self.out_channels, self.size, self.size)
+        return found.permute(1, 2, 0).reshape(maps.shape[0], self.out_channels, self.size, self.size)
 
     def extra_repr(self) -> str:
         return (

@@ -43,7 +43,7 @@ class ResponseNorm(nn.Module):
             # Of one image a function of its own would be made: not worth the wait for an epoch's last batch.
             if self.compiled is not None and self.training and torch.is_grad_enabled() and len(maps) > 1:
                 torch._dynamo.maybe_mark_dynamic(values, 0)
-                window = _window(maps.shape[1], self.size, self.columns, maps.device)
+                window = channel_window(maps.shape[1], self.size, self.columns, maps.device)
                 return self.compiled(values, window, self.size // 2, self.k, self.alpha, self.beta).to(maps.dtype)
             normalised: Tensor = _AcrossChannels.apply(values, self.size, self.k, self.alpha, self.beta, self.columns)
             return normalised.to(maps.dtype)
@@ -52,7 +52,7 @@ class ResponseNorm(nn.Module):
         return f"size={self.size}, k={self.k}, alpha·sum={self.alpha:g}, beta={self.beta}, columns={self.columns}"
 
 
-def _window(channels: int, size: int, columns: int, device: torch.device) -> Tensor:
+def channel_window(channels: int, size: int, columns: int, device: torch.device) -> Tensor:
     """(size, channels): 1 where the neighbour so far from a channel, from -(size // 2) on, is in its column, else 0."""
     channel = torch.arange(channels, device=device)
     neighbour = channel + torch.arange(size, device=device)[:, None] - size // 2

@@ -1,0 +1,57 @@
+"""`python -m alexnet_sweep.export RUN --onnx FILE`: a trained run as an ONNX model, checked against PyTorch."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from alexnet_sweep.errors import FolderError
+from alexnet_sweep.finished import finished_run
+from alexnet_sweep.mistakes import explain, is_users
+from alexnet_sweep.terminal import show
+from alexnet_sweep.wording import amount, counted, printable
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m alexnet_sweep.export",
+        description="Write a trained run as an ONNX model that takes pixels from 0 to 255: the mean is subtracted "
+        "inside, the batch is free, and the file says how images are prepared and what the classes are. It is checked "
+        "against PyTorch on the run's test images first. Needs pip install 'alexnet-sweep[export]'.",
+        epilog="example: python -m alexnet_sweep.export 1a2b3c4d5e6f --onnx alexnet.onnx",
+    )
+    parser.add_argument("run", metavar="RUN", help="the id of a finished run, the beginning of it, or its folder")
+    parser.add_argument("--onnx", type=Path, metavar="FILE", required=True, help="the file to write")
+    parser.add_argument(
+        "--output", choices=("probabilities", "logits"), default="probabilities", help="(probabilities)"
+    )
+    parser.add_argument("--input", choices=("uint8", "float32"), default="uint8", help="type of the pixels (uint8)")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where run folders lie (runs)")
+    chosen = parser.parse_args(arguments)
+    try:
+        run = finished_run(chosen.run, chosen.runs)
+        if chosen.onnx.is_dir() or chosen.onnx.resolve().is_relative_to(run.folder.path.resolve()):
+            raise FolderError(f"--onnx {chosen.onnx}: a folder, or in the run's own, which stays as it is; give a file")
+        from alexnet_sweep.exporting import export
+
+        found = export(run, chosen.onnx, output=chosen.output, inputs=chosen.input)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if not is_users(error):
+            raise
+        print(printable(explain(error, [])), file=sys.stderr)
+        return 2
+    sizes = ", ".join(map(str, found.batches[:-1]))
+    show(
+        f"{found.path}: {amount(found.size)}, run {run.name}\n"
+        f"checked on {counted(found.images, 'test image')} in batches of {sizes} and {found.batches[-1]}: largest "
+        f"difference of {chosen.output} {found.difference:.1e}; {found.same_answers} of {found.images} first answers "
+        "the same"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
