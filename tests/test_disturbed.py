@@ -15,7 +15,8 @@ import pytest
 
 from alexnet_sweep.config import SweepConfig
 from alexnet_sweep.data.pack import read_packed
-from alexnet_sweep.errors import DataError
+from alexnet_sweep.errors import DataError, OtherFormat
+from alexnet_sweep.files import half_written
 from alexnet_sweep.ledger import Action, decide
 from alexnet_sweep.store import RunFolder
 from conftest import make_photos
@@ -73,7 +74,7 @@ def ends_well(folder: Path, quiet: Path) -> None:
     assert contents(folder) == contents(quiet)
     assert before.items() <= finished(folder).items()
     assert "Traceback" not in log_of(folder)
-    assert not [path for path in (folder / "runs").glob("*/.*.beside")]
+    assert not [path for run in run_folders(folder) for path in half_written(run, None)]
 
 
 @pytest.mark.parametrize("room", PLACES)
@@ -127,7 +128,7 @@ def test_a_full_disk_is_told_of_and_once_there_is_room_the_study_goes_on(quiet: 
     for kilobytes in (40, 260, 60, 100, 140):  # to pack, to train, to save, …
         ballast.unlink(missing_ok=True)
         ballast.write_bytes(bytes(shutil.disk_usage(small_disk).free - 1024 * kilobytes))
-        assert conducted(study) in (1, 2), (kilobytes, log_of(study))
+        assert conducted(study, more=["sweep.check_disk=false"]) in (1, 2), (kilobytes, log_of(study))
         told.append(last_line(study))
     assert "are free; choose a smaller data.stored_px, or paths.store on another disk" in told[0]
     assert all("the disk is full; make room and start again" in line for line in told[1:]), told
@@ -175,7 +176,11 @@ def test_a_damaged_file_of_a_finished_run_is_noticed_and_named(quiet: Path, fold
     path, whole = run.path / name, (run.path / name).read_bytes()
     for what, content in damages(path, 60, random.Random(1)):
         path.write_bytes(content)
-        found = decide(run, SETTINGS, "")
+        try:
+            found = decide(run, SETTINGS, "")
+        except OtherFormat as error:  # a bit of the format's number
+            assert name in str(error), what
+            continue
         assert found.aside and name in found.why, what
     path.write_bytes(whole)
     assert decide(run, SETTINGS, "").action is Action.DONE

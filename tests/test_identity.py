@@ -157,6 +157,7 @@ def test_the_source_hash_covers_every_module_that_training_imports(default: Conf
         "errors.py",
         "failpoints.py",
         "files.py",
+        "formats.py",
         "locks.py",
         "identity.py",
         "machine.py",

@@ -650,7 +650,7 @@ def test_another_format_is_refused(small, built):
         open_packed(folder(small), built.parent)
 
 
-@pytest.mark.parametrize("text", ["", '{"format": 1', '{"format": 1}', "{}", "[]", "null"], ids=repr)
+@pytest.mark.parametrize("text", ["", '{"format": 1', '{"format": 2}', "{}", "[]", "null"], ids=repr)
 def test_a_damaged_description_is_refused(small, built, text):
     (built / "meta.json").write_text(text)
     assert "meta.json: unreadable" in refused(small, built)
