@@ -48,8 +48,9 @@ def started(process: int) -> float | None:
 
 
 def free_bytes(folder: Path) -> int:
-    """Room on the disk of a folder, which need not be there yet."""
-    return int(psutil.disk_usage(str(_there(folder))).free)
+    """Room on the disk of a folder, which need not be there yet; endless on one that tells no size, as /proc."""
+    usage = psutil.disk_usage(str(_there(folder)))
+    return int(usage.free) if usage.total else sys.maxsize
 
 
 def disk_of(folder: Path) -> int:

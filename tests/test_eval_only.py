@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import yaml
 
 from alexnet_sweep.store import RunFolder, note_trained, trained_as
 from conftest import Main
+from hand_made import errors_of
 
 SMALL = ("model.width=0.05", "trainer.epochs=1", "trainer.cpu_threads=1", "eval.clean_train_images=64")
 SAME_BYTES = ("metrics.csv", "predictions.parquet", "result.json", "weights.safetensors")
@@ -37,7 +39,8 @@ def source(tmp_path: Path) -> RunFolder:
     folder = RunFolder(tmp_path / "runs" / "fedcba987654")
     folder.write_metrics([{"epoch": 1}])
     folder.weights.write_bytes(b"weights")
-    folder.write_result({"source_hash": SOURCE})
+    folder.write_predictions(pa.table({"image": ["a"]}))
+    folder.write_result({"source_hash": SOURCE, "errors": errors_of(1)})
     note_trained(folder, TRAINING, SOURCE)
     return folder
 

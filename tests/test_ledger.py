@@ -11,6 +11,7 @@ from alexnet_sweep.config import SweepConfig
 from alexnet_sweep.errors import ConfigError, SweepError
 from alexnet_sweep.ledger import Action, Decision, decide, decide_all, summary
 from alexnet_sweep.store import RunFolder
+from hand_made import errors_of
 
 RUN = "0123456789ab"
 TODAY, OLDER = "source-now", "source-old"
@@ -31,7 +32,7 @@ def run_folder(runs, run_id=RUN, *, result=None, checkpoint=False, **status):
         folder.checkpoint.write_bytes(b"state")
     if result:
         folder.write_predictions(pa.table({"image": ["a", "b"]}))
-        folder.write_result({"source_hash": result, "errors": {"test": {"centre": {"images": 2}}}})
+        folder.write_result({"source_hash": result, "errors": errors_of(2)})
     return folder
 
 

@@ -17,6 +17,7 @@ from alexnet_sweep.errors import CannotWrite, FolderError
 from alexnet_sweep.locks import DEAD_AFTER_SECONDS
 from alexnet_sweep.store import RunFolder
 from alexnet_sweep.study_folder import study_folder
+from hand_made import errors_of
 
 RUN = "0123456789ab"
 
@@ -408,7 +409,7 @@ def test_a_result_that_says_something_else_is_refused(folder, change):
 
 def test_a_result_of_an_earlier_version_has_no_digests_and_is_read(folder):
     folder.write_predictions(pa.table({"image": ["a"]}))
-    old = {"format": formats.RUN.written, "run_id": RUN, "errors": {"test": {"centre": {"images": 1}}}}
+    old = {"format": formats.RUN.written, "run_id": RUN, "errors": errors_of(1)}
     folder.result.write_text(json.dumps(old))
     assert folder.read_result() == old
     folder.check_files(old)
