@@ -92,6 +92,8 @@ def _check_bounds(key: str, item: dataclasses.Field[Any], value: Any) -> None:
         return
     low, high, open_high = (item.metadata[name] for name in ("low", "high", "open_high"))
     for number in _numbers(value):
+        if not isinstance(number, int | float):  # a list in a list, which OmegaConf lets pass
+            raise ConfigError(f"{key}={value}: holds {number}; allowed: numbers")
         if not low <= number <= high or (open_high and number == high) or not math.isfinite(number):
             end = "" if high == math.inf else f" and {'below' if open_high else 'at most'} {high:g}"
             raise ConfigError(f"{key}={value}: out of range; allowed: at least {low:g}{end}")

@@ -50,10 +50,10 @@ def program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callabl
     def read_once(self: Any, config_path: str) -> Any:
         places = repr([(source.provider, source.path) for source in self.delegate.get_sources()])
         name = f"config_path={config_path}"  # as it calls it
-        if (places, name) in read:
-            self.cache[name] = read[places, name]  # of which it gives a copy
+        if name not in self.cache and (places, name) in read:
+            self.cache[name] = copy.deepcopy(read[places, name])  # Hydra goes on to change it
         found = read_file(self, config_path)
-        read[places, name] = self.cache[name]
+        read.setdefault((places, name), copy.deepcopy(found))
         return found
 
     monkeypatch.setattr(ConfigLoaderImpl, "_load_configuration_impl", compose_once)

@@ -28,7 +28,7 @@ from alexnet_sweep.errors import FolderError
 from alexnet_sweep.report.write import write_report
 from alexnet_sweep.store import RunFolder, note_trained, trained_as
 from alexnet_sweep.study_folder import study_folder
-from hand_made import Run, make_study, ranked
+from hand_made import Run, make_run, make_study, ranked
 from test_html import Page
 
 PACKAGES = [Path(__file__).parents[1] / name for name in ("alexnet_sweep", "hydra_plugins", "benchmarks", "examples")]
@@ -235,11 +235,7 @@ def test_no_name_leaves_its_cell_or_runs(tmp_path: Path, number: int) -> None:
 def test_a_name_that_leads_elsewhere_is_no_run_and_no_study(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     make_study(runs, {("base", 0): ranked([1, 2])})
-    shutil.copytree(runs / "000000000000", tmp_path / "outside")
-    result = json.loads((tmp_path / "outside/result.json").read_text())
-    for key in ("run_id", "files", "digest"):
-        result.pop(key)
-    RunFolder(tmp_path / "outside").write_result(result)
+    make_run(RunFolder(tmp_path / "outside"), ranked([1, 2]))
     for name in ("../outside", str(tmp_path / "outside"), "..", ".", "", "a\0b", "\ud800", "x" * 300):
         with pytest.raises(FolderError):
             study_folder(runs, name)
