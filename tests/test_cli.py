@@ -32,6 +32,11 @@ BAD = [
     (["sweep.retrain=abc"], r"sweep\.retrain=abc: no run of this study"),
     (["model.width=1e6"], r"model\.width=1e\+06: .* parameters need .* GiB"),
     (["paths.runs=/proc/x", "trainer.epochs=1", "sweep.check_disk=false"], r"cannot be created"),
+    (["aug/crop=./on"], r"aug/crop=\./on: no such option\. Have: off, on, per_chunk"),
+    (
+        [f"model.topology.kernels=[{','.join('9' * 9000)}]"],
+        r"^model\.topology\.kernels=\S+: 18,0\d\d signs; allowed: 8,000",
+    ),
     (["model.stem.padding=[[[]]]"], r"model\.stem\.padding=\[\[\[\]\]\]: .*numbers"),
     (["data.test_fraction=0.5"], r"data\.test_fraction=0\.5: data=digits has a test set of its own"),
     (["trainer.epochs"], r"no value; write KEY=VALUE"),

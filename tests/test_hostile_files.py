@@ -120,6 +120,7 @@ ABSURD = {
     "no pixels": declared(0, 8),
     "a program for Ghostscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n(x) show\n",
     "a vector drawing": b"<svg xmlns='http://www.w3.org/2000/svg'><script>1</script></svg>",
+    "a format that no data set comes in": coded(Image.new("RGB", (8, 8)), "PCX"),
     "a pickle": b"\x80\x04\x95cos\nsystem\n.",
 }
 
