@@ -15,7 +15,7 @@ from conftest import Main
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "sweeps/README.md", "docs/tutorial.md")
 SMALL = ("model.width=0.05", "trainer.epochs=1", "trainer.cpu_threads=1", "eval.clean_train_images=8")
-LOOKING = ("status", "clean", "report", "compare", "inspect")
+LOOKING = ("status", "clean", "report", "compare", "inspect", "evaluate", "export")
 TRAINED = ("model/lrn=on,off", "model/pool=overlap,plain")  # two sweeps, for the commands that look at some
 
 
