@@ -69,6 +69,7 @@ def restore(path: Path, trainer: Trainer) -> dict[str, Any]:
 
     Raises:
         FolderError: where the file is damaged or of another format.
+        MemoryError, torch.OutOfMemoryError, OSError: where it could not be read this time.
     """
     try:
         _check(path)
@@ -76,6 +77,8 @@ def restore(path: Path, trainer: Trainer) -> dict[str, Any]:
         formats.check(formats.RUN, state["format"], path)
         trainer.restore(state["trainer"])
         return dict(state["history"])
+    except (MemoryError, torch.OutOfMemoryError, OSError):  # says nothing of the file
+        raise
     except Exception as error:  # a damaged file can fail anywhere in the unpickler
         reason = " ".join(str(error).split())[:200]
         raise FolderError(

@@ -111,7 +111,7 @@ def work_of(config: Config, meta: Meta) -> Work | None:
     parameters = sum(layer.parameters for layer in layers)
     amount = _amount(net, config.trainer.epochs, train, looked_at, tested)
     states = {"sgd": 1, "adam": 2, "adamw": 2}[config.optim.name]
-    copies = 1 + states + (config.regularizer.ema.decay is not None)
+    copies = 1 + states + (config.regularizer.ema.decay is not None) + config.regularizer.best_epoch.kept
     return Work(amount, net, parameters, tested, len(meta.class_names), copies)
 
 

@@ -1,6 +1,5 @@
 """`python -m alexnet_sweep.evaluate RUN [OVERRIDE…]`: centre and averaged views of a trained run on any split."""
 
-import argparse
 import csv
 import dataclasses
 import hashlib
@@ -16,6 +15,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from alexnet_sweep.arguments import Arguments, refused
 from alexnet_sweep.checks import check
 from alexnet_sweep.config import Config
 from alexnet_sweep.errors import ConfigError, FolderError, nearest, one_line
@@ -24,7 +24,7 @@ from alexnet_sweep.finished import FinishedRun, finished_run
 from alexnet_sweep.groups import conf_folder, options
 from alexnet_sweep.mistakes import explain, is_users
 from alexnet_sweep.terminal import show
-from alexnet_sweep.wording import counted, printable
+from alexnet_sweep.wording import counted
 
 if TYPE_CHECKING:
     from alexnet_sweep.evaluation import Evaluation
@@ -37,7 +37,7 @@ METRIC_WORDS = {"top1": "Top-1", "top5": "Top-5"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m alexnet_sweep.evaluate",
         description="Errors of a trained run by the centre view and by all views averaged, with 95 % intervals over "
         "images (Wilson's), and a prediction for each image. Trains nothing, and writes nothing into the run's folder.",
@@ -68,8 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if not is_users(error):
             raise
-        print(printable(explain(error, chosen.overrides)), file=sys.stderr)
-        return 2
+        return refused(explain(error, chosen.overrides))
     for remark in found.remarks:
         print(remark, file=sys.stderr)
     show(json.dumps(_as_json(changed, found, chosen.overrides), indent=1) if chosen.json else _table(found, folder))

@@ -1,19 +1,19 @@
 """`python -m alexnet_sweep.export RUN --onnx FILE`: a trained run as an ONNX model, checked against PyTorch."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from alexnet_sweep.arguments import Arguments, refused
 from alexnet_sweep.errors import FolderError
 from alexnet_sweep.finished import finished_run
 from alexnet_sweep.mistakes import explain, is_users
 from alexnet_sweep.terminal import show
-from alexnet_sweep.wording import amount, counted, printable
+from alexnet_sweep.wording import amount, counted
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m alexnet_sweep.export",
         description="Write a trained run as an ONNX model that takes pixels from 0 to 255: the mean is subtracted "
         "inside, the batch is free, and the file says how images are prepared and what the classes are. It is checked "
@@ -41,8 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if not is_users(error):
             raise
-        print(printable(explain(error, [])), file=sys.stderr)
-        return 2
+        return refused(explain(error, []))
     sizes = ", ".join(map(str, found.batches[:-1]))
     show(
         f"{found.path}: {amount(found.size)}, run {run.name}\n"

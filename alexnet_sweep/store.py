@@ -15,7 +15,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -225,6 +225,17 @@ class RunFolder:
             FolderError: saying which, and how it differs.
         """
         self._check_predictions(result)
+        self._check_recorded(result, self.recorded, whole_up_to)
+
+    def check_weights(self, result: dict[str, Any]) -> None:
+        """Refuse weights, read whole, and a config that are not as the result has recorded them.
+
+        Raises:
+            FolderError: saying how they differ.
+        """
+        self._check_recorded(result, [self.weights], math.inf)
+
+    def _check_recorded(self, result: dict[str, Any], paths: Iterable[Path], whole_up_to: float) -> None:
         if "files" not in result:  # of an earlier version
             return
         self._check_config()
@@ -232,7 +243,7 @@ class RunFolder:
         if wrong is not None:
             raise FolderError(f"{self.result}: {wrong}; move its folder away to train the run again")
         recorded = result["files"]
-        for path in self.recorded:
+        for path in paths:
             size, digest = recorded.get(path.name, (None, None))
             if size is None or (path == self.weights and not path.exists()):
                 continue
@@ -518,7 +529,7 @@ def run_to_start_from(runs: Path, name: str) -> RunFolder:
         )
     result = folder.read_result(of_any_run=True)
     assert result is not None, "just seen"
-    folder.check_files(result, whole_up_to=math.inf)
+    folder.check_weights(result)
     return folder
 
 

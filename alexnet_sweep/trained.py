@@ -90,7 +90,7 @@ def read_weights(run: FinishedRun) -> dict[str, Tensor]:
     """The final weights, by parameter.
 
     Raises:
-        FolderError: where they were not kept, or cannot be read.
+        FolderError: where they were not kept, cannot be read, or are not as they were recorded.
     """
     path = run.folder.weights
     if not path.is_file():
@@ -100,9 +100,11 @@ def read_weights(run: FinishedRun) -> dict[str, Tensor]:
             f"{path}: not there ({why}); train the run again with checkpoint.keep=weights sweep.retrain={run.name}"
         )
     try:
-        return load_file(path)
+        weights = load_file(path)
     except (OSError, SafetensorError) as error:
         raise FolderError(f"{path}: cannot be read ({one_line(error)}); train the run again") from error
+    run.folder.check_weights(run.result)
+    return weights
 
 
 def packed_images(run: FinishedRun, progress: Progress | None = None) -> Packed:

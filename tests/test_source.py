@@ -155,7 +155,9 @@ def tree(root, *files):
     return root
 
 
-@pytest.mark.parametrize("names", [("a", "b"), ("test_1", "2"), ("train", "val-3"), ("evaluation", "x_valid")])
+@pytest.mark.parametrize(
+    "names", [("a", "b"), ("a[1]", "a", "b*", "c?"), ("test_1", "2"), ("train", "val-3"), ("evaluation", "x_valid")]
+)
 def test_names_of_images_decide_nothing(tmp_path, opened, names):
     files = [f"{label}/{name}{number}.png" for label in ("cat", "dog") for name in names for number in range(4)]
     found = opened(folder(tree(tmp_path / "pets", *files), test_fraction=0.25))
@@ -169,6 +171,12 @@ def test_names_of_images_in_split_folders_decide_nothing(tmp_path, opened):
     assert found.train.ids == ["train/cat/train.png", "train/cat/val_1.png", "train/dog/train.png"]
     assert found.test.ids == ["val/cat/val.png", "val/dog/train_1.png", "val/dog/val.png"]
     assert opened(folder(pets, test_split="test")).test.ids == ["test/cat/test.png", "test/dog/test.png"]
+
+
+@pytest.mark.parametrize("name", ["dev", "evaluation", "val"])
+def test_a_split_is_found_by_the_name_asked_for(tmp_path, opened, name):
+    pets = tree(tmp_path / "pets", *(f"{split}/{label}/1.png" for split in ("train", name) for label in ("cat", "dog")))
+    assert opened(folder(pets, test_split=name)).test.ids == [f"{name}/cat/1.png", f"{name}/dog/1.png"]
 
 
 def test_a_class_may_be_called_like_a_split(tmp_path, opened):

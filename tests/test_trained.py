@@ -184,6 +184,15 @@ def test_a_run_without_weights_is_refused(copied: Callable[..., RunFolder], keep
         pass
 
 
+def test_weights_with_a_flipped_bit_are_refused(copied: Callable[..., RunFolder]) -> None:
+    folder = copied()
+    content = bytearray(folder.weights.read_bytes())
+    content[-5] ^= 1
+    folder.weights.write_bytes(content)
+    with pytest.raises(FolderError, match=r"^[^\n]*weights.safetensors: damaged[^\n]*$"), opened(read(folder), "cpu"):
+        pytest.fail("it is damaged")
+
+
 def test_weights_that_are_cut_short_or_of_another_net_are_refused(copied: Callable[..., RunFolder]) -> None:
     folder = copied()
     whole = folder.weights.read_bytes()

@@ -29,7 +29,7 @@ def by_split(files: Sequence[str], train_split: str, test_split: str | None) -> 
     if any(path.suffix.lower() in TABLES for _, path in paths) or any(path.stem == "metadata" for _, path in paths):
         return None
     images = [(file, path.parts) for file, path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
-    known = NAMES | {name: name for name in (train_split, test_split) if name and name not in NAMES}
+    known = NAMES | {name: name for name in (train_split, test_split) if name and name not in NAMES.values()}
     nested = {parts[0] for _, parts in images if len(parts) > 2}
     flat = {parts[0] for _, parts in images if len(parts) == 2}
     splits = {name for name in nested - flat if name in known}

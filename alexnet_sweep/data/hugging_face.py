@@ -3,6 +3,7 @@
 It says which files of a folder belong to which split; Parquet files are then read where they lie (`data.parquet`).
 """
 
+import glob
 import json
 import logging
 import warnings
@@ -93,8 +94,11 @@ def _load(data: DataConfig, scratch: Path) -> dict[str, Any]:
                     tables = _tables(datasets.load_dataset_builder(data.path, cache_dir=cache), data)
                     loaded = datasets.load_dataset(data.path, cache_dir=cache) if tables is None else tables
                 else:
-                    root = str(Path(data.path).resolve())
-                    files = {split: [f"{root}/{file}" for file in found] for split, found in images.items()}
+                    root = Path(data.path).resolve()
+                    files = {
+                        split: [glob.escape(f"{root}/{file}") for file in found]  # the loader takes them for patterns
+                        for split, found in images.items()
+                    }
                     loaded = datasets.load_dataset("imagefolder", data_files=files, cache_dir=cache)
     except DataError:
         raise

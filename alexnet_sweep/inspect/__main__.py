@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from alexnet_sweep.arguments import Arguments, refused
 from alexnet_sweep.errors import FolderError, SweepError
 from alexnet_sweep.store import RunFolder
 from alexnet_sweep.study_folder import study_folder
@@ -32,14 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         if not isinstance(error, SweepError | OSError) and not is_users(error):
             raise
-        print(explain(error, ()) if is_users(error) else error, file=sys.stderr)
-        return 2
+        return refused(explain(error, ()) if is_users(error) else error)
     show(f"{text}\ninspection: {path}")
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m alexnet_sweep.inspect",
         description="Look inside a trained run: kernels of the first layer and their colour, best answers, nearest "
         "training images at the last hidden layer and by pixels, short binary codes. Of several runs, or of a study, "
