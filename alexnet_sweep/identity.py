@@ -90,6 +90,7 @@ TRAINING_SOURCES = (
     "streams.py",
     "train.py",
     "transfer.py",
+    "trouble.py",
 )
 
 

@@ -1,6 +1,5 @@
 """One run: data → model → train → evaluate → record. The only module that knows both torch and the store."""
 
-import math
 import statistics
 import time
 import traceback
@@ -8,7 +7,6 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from traceback import walk_tb
 from typing import Any
 
 import torch
@@ -18,39 +16,25 @@ from safetensors.torch import save as to_safetensors
 
 from alexnet_sweep import checkpoint, failpoints, provenance
 from alexnet_sweep.assemble import Assembly, assemble, effective_device
-from alexnet_sweep.augment import views_of
 from alexnet_sweep.backend import backend, no_deterministic_form
 from alexnet_sweep.config import Config
 from alexnet_sweep.distributed import STOPPED, Team, team_started_here
-from alexnet_sweep.errors import CannotWrite, FolderError, Interrupted, one_line
+from alexnet_sweep.errors import CannotWrite, FolderError, Interrupted
 from alexnet_sweep.files import whole_file, write_text
 from alexnet_sweep.identity import names_digest, plain, source_hash, training_source_hash
 from alexnet_sweep.launching import own_gpus
 from alexnet_sweep.machine import queue_job
 from alexnet_sweep.narrate import Narrator, logging_to
 from alexnet_sweep.outcome import centre_errors, final_outcome
-from alexnet_sweep.predict import predict
 from alexnet_sweep.readers import Trial, key_of, remember, remembered
 from alexnet_sweep.record import Trained, device_name, effective_settings, result_of
-from alexnet_sweep.speed import is_stuck
 from alexnet_sweep.stopping import Stop, stop_on_signal
 from alexnet_sweep.store import Claim, RunFolder, note_trained, run_to_start_from, trained_as
 from alexnet_sweep.transfer import start_from
+from alexnet_sweep.trouble import OutOfMemory, is_of_memory, look_whether_finite, look_whether_stuck, what_to_lower
 
 LOOK_SECONDS = 30.0  # between two looks at whether losses and weights are finite
 CARRIED_OUT = ("study", "sweep", "report")  # not the run's: it is the same run however it was started
-
-
-class TrainingDiverged(Exception):
-    """The training loss, or a weight, is no longer a finite number."""
-
-
-class OutOfMemory(Exception):
-    """The device, or the machine, has no memory left for the run."""
-
-
-class TrainingStuck(Exception):
-    """The training loss has not left that of guessing, and trainer.stop_if_stuck is set."""
 
 
 @dataclass
@@ -103,8 +87,8 @@ def run(
                 try:
                     result = _run(config, members.device(device), folder, claim, stop, training_id, members)
                 except Exception as error:
-                    if _is_of_memory(error):
-                        raise OutOfMemory(_what_to_lower(config, error)) from error
+                    if is_of_memory(error):
+                        raise OutOfMemory(what_to_lower(config, error)) from error
                     cause = members.cause(error)
                     if cause is error:
                         unsure = no_deterministic_form(error, device.type)
@@ -136,25 +120,6 @@ def write_failure(folder: RunFolder) -> None:
         logger.error("run {} failed; the traceback is in {}", folder.run_id, folder.failure)
     except CannotWrite as error:
         logger.opt(exception=True).error("run {} failed, and {}", folder.run_id, error)
-
-
-def _is_of_memory(error: BaseException) -> bool:
-    """PyTorch has a class of its own for GPUs alone; on a CPU it says so in words."""
-    words = ("can't allocate memory", "not enough memory")
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and any(said in str(error) for said in words)
-    )
-
-
-def _what_to_lower(config: Config, error: BaseException) -> str:
-    evaluating = any(frame.f_globals["__name__"] == predict.__module__ for frame, _ in walk_tb(error.__traceback__))
-    views = views_of(config.data.stored_px, config.data.crop_px, config.eval.mirrored_views).count
-    return (
-        f"out of memory {'in evaluation' if evaluating else 'in training'} with trainer.batch_size="
-        f"{config.trainer.batch_size}, eval.batch_size={config.eval.batch_size} and {views} views an image; lower "
-        f"{'eval.batch_size' if evaluating else 'trainer.batch_size'}, model.width or data.crop_px, or use a "
-        f"device with more memory ({one_line(error)[:200]})"
-    )
 
 
 def _team(team: Team | None, kind: torch.device, config: Config, gpus: tuple[int, ...]) -> AbstractContextManager[Team]:
@@ -189,7 +154,7 @@ def follow(team: Team, config: Config) -> None:
             _readers(config, job)
             for step in job.trainer.steps():
                 if job.trainer.steps_done == config.trainer.stuck_after_steps:
-                    _look_whether_stuck(config, job)
+                    look_whether_stuck(config, job)
                 if step.ends_epoch:
                     _epoch_row(config, job, lambda: None)
                     job.trainer.close_epoch()
@@ -344,7 +309,7 @@ def _train(
         narrator.step(step)
         claim.beat(epoch=step.epoch, step=step.before + step.number + 1, steps=step.total)
         if trainer.steps_done == config.trainer.stuck_after_steps:
-            _look_whether_stuck(config, job)
+            look_whether_stuck(config, job)
         if step.ends_epoch:
             rows.append(_epoch_row(config, job, claim.beat))
             folder.write_metrics(rows)
@@ -356,14 +321,14 @@ def _train(
         else:
             due = time.monotonic() - saved >= 60 * config.checkpoint.every_minutes
         if time.monotonic() - looked >= LOOK_SECONDS:
-            _look_whether_finite(config, job)
+            look_whether_finite(config, job)
             looked = time.monotonic()
         stopping = trainer.team.asked_to_stop(stop())
         if due or stopping:
             history.seconds += time.monotonic() - saved
             saved = time.monotonic()
             claim.check_there()
-            _look_whether_finite(config, job)
+            look_whether_finite(config, job)
             checkpoint.save(folder.checkpoint, trainer, vars(history))
         if stopping:
             raise Interrupted(f"run {folder.run_id} stopped; the same command goes on with it", signal=stopping)
@@ -400,47 +365,10 @@ def _readers_key(config: Config, job: Assembly) -> str:
     return key_of(job.packed.meta.fingerprint, device_name(job.device), config.trainer.batch_size)
 
 
-def _look_whether_finite(config: Config, job: Assembly) -> None:
-    """Stop before anything is saved that is no number.
-
-    Raises:
-        TrainingDiverged: with the step, the learning rate and the last finite loss.
-    """
-    told = job.trainer.not_finite()
-    if told is not None:
-        clip = " or set trainer.clip_grad_norm" if config.trainer.clip_grad_norm is None else ""
-        raise TrainingDiverged(
-            f"epoch {job.trainer.epoch + 1}: {told}, at learning rate {job.trainer.learning_rate:g}; lower "
-            f"optim.learning_rate{clip}. Checkpoints saved before are good"
-        )
-
-
-def _look_whether_stuck(config: Config, job: Assembly) -> None:
-    """Tell, or stop, if the loss has not left that of guessing."""
-    loss = job.trainer.recent_loss()
-    if not is_stuck(loss, job.classes):
-        return
-    causes = [f"optim.learning_rate={config.optim.learning_rate:g}"]
-    divisor = config.data.input_divisor * min(config.inputs.deviation or [1.0])
-    if divisor > 1 and not config.model.init.follow_input:
-        causes.insert(0, f"inputs divided by {divisor:g} (set model.init.follow_input=true)")
-    if config.model.init.rule == "normal" and config.model.init.std.get("conv3", 1.0) < 0.03:
-        causes.insert(0, "initial weights too small in conv3 to conv5 (choose model/init=released_code)")
-    if config.model.bias.value >= 1:
-        causes.append("initial biases of 1 (choose model/bias=tenth)")
-    message = (
-        f"not learning: after {job.trainer.steps_done} steps the training loss is {loss:.3f}, that of guessing is "
-        f"ln({job.classes}) = {math.log(job.classes):.3f}. Likely: {', or '.join(causes)}"
-    )
-    if config.trainer.stop_if_stuck:
-        raise TrainingStuck(message)
-    logger.warning("{}", message)
-
-
 def _epoch_row(config: Config, job: Assembly, beat: Callable[[], None]) -> dict[str, Any]:
     """Metrics of the epoch that has just ended; the schedule sees the held-out error."""
     trainer, evaluation = job.trainer, config.eval
-    _look_whether_finite(config, job)
+    look_whether_finite(config, job)
     sums = trainer.epoch_sums()
     clean = centre_errors(job, evaluation, "train", job.parts.clean, beat)
     heldout = centre_errors(job, evaluation, "train", job.heldout_in(trainer.epoch), beat)

@@ -11,9 +11,10 @@ from torch import Tensor
 from alexnet_sweep import checkpoint, predict
 from alexnet_sweep.assemble import assemble
 from alexnet_sweep.config import Config
-from alexnet_sweep.job import OutOfMemory, TrainingDiverged, run
+from alexnet_sweep.job import run
 from alexnet_sweep.store import FAILED, RunFolder
 from alexnet_sweep.train import Trainer
+from alexnet_sweep.trouble import OutOfMemory, TrainingDiverged
 from conftest import Compose, Main
 from test_sweep import SMALL
 

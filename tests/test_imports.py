@@ -103,7 +103,7 @@ LAYERS = [
         "train",
     },
     {"assemble", "checkpoint", "ensembles", "interactions", "narrate", "report.html", "verdicts"},
-    {"findings", "outcome", "probe", "record"},
+    {"findings", "outcome", "probe", "record", "trouble"},
     {"bench.subjects", "bench.timing", "report.together"},
     {"bench.rows", "bench.table"},
     {"report.first_layer"},

@@ -16,8 +16,8 @@ from loguru import logger
 
 from alexnet_sweep.assemble import assemble
 from alexnet_sweep.config import Config
-from alexnet_sweep.job import TrainingDiverged
 from alexnet_sweep.model.layers import KeyedDropout
+from alexnet_sweep.trouble import TrainingDiverged
 from conftest import Compose, Main
 from test_sweep import SAME_BYTES, SMALL
 
