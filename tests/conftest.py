@@ -34,6 +34,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # on a busy machine two threads wait for each other far longer than these nets compute
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests are of the CPU, where they have the same bits everywhere, but for those of `-m gpu`."""
+    if "gpu" not in config.option.markexpr.replace("not gpu", ""):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 @pytest.fixture(scope="session")
 def hydra_ready() -> Iterator[None]:
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):

@@ -77,6 +77,7 @@ def hold(packed: Packed, place: str, device: torch.device, wanted: str) -> Packe
 
 def _free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
+        torch.cuda.empty_cache()  # what an earlier run of this process left with PyTorch is free, too
         return int(torch.cuda.mem_get_info(device)[0])
     return int(psutil.virtual_memory().available)
 
