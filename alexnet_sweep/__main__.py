@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 HELP = """\
@@ -51,17 +52,17 @@ def main() -> int:
         verb: int = importlib.import_module(VERBS[arguments[0]]).main(arguments[1:])
         return verb
     if any(argument in ("--help", "-h") for argument in arguments):
-        print(HELP + _groups(), end="")
+        print(HELP + _groups(arguments), end="")
         return 0
     from alexnet_sweep.cli import answer
 
     return answer(arguments)
 
 
-def _groups() -> str:
-    from alexnet_sweep.groups import options
+def _groups(arguments: Sequence[str]) -> str:
+    from alexnet_sweep.groups import options, own_folder
 
-    lines = [f"  {group:<26} {', '.join(names)}" for group, names in sorted(options().items())]
+    lines = [f"  {group:<26} {', '.join(names)}" for group, names in options(own_folder(arguments)).items()]
     return "\nGroups and their options:\n" + "\n".join(lines) + "\n"
 
 

@@ -1,17 +1,27 @@
 """The config groups and their options, as the folders under `conf/` have them. Imports nothing heavy."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 
-def options(folder: Path | None = None) -> dict[str, list[str]]:
-    """Options by group: `{"model/lrn": ["first_only", "off", "on"], …}`."""
-    root = folder or conf_folder()
-    found: dict[str, list[str]] = {}
-    for file in sorted(root.rglob("*.yaml")):
-        group = file.parent.relative_to(root).as_posix()
-        if group != ".":
-            found.setdefault(group, []).append(file.stem)
-    return found
+def options(own: Path | None = None) -> dict[str, list[str]]:
+    """Options by group, ours and those in the user's folder: `{"model/lrn": ["first_only", "off", "on"], …}`."""
+    found: dict[str, set[str]] = {}
+    for root in (conf_folder(), *([own] if own else [])):
+        for file in root.rglob("*.yaml"):
+            group = file.parent.relative_to(root).as_posix()
+            if group != ".":
+                found.setdefault(group, set()).add(file.stem)
+    return {group: sorted(names) for group, names in sorted(found.items())}
+
+
+def own_folder(arguments: Sequence[str]) -> Path | None:
+    """What `--config-dir` names on a command line."""
+    for word, after in zip(arguments, [*arguments[1:], ""], strict=True):
+        flag, equals, value = word.partition("=")
+        if flag in ("-cd", "--config-dir") and (value if equals else after):
+            return Path(value if equals else after)
+    return None
 
 
 def conf_folder() -> Path:

@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from alexnet_sweep.arguments import one_message
 from alexnet_sweep.config import Config
 from alexnet_sweep.errors import ConfigError, SweepError, nearest
-from alexnet_sweep.groups import options
+from alexnet_sweep.groups import options, own_folder
 
 LIBRARIES = ("hydra.", "omegaconf.", "antlr4.", "yaml.")
 # Launchers that come with an extra, as Hydra's message names what it lacks.
@@ -65,8 +65,9 @@ def explain(error: Exception, arguments: Sequence[str]) -> str:
         )
     if _is_too_long(error):
         return one_message(f"{error.filename}: too long for a file's name; give a shorter one")
+    groups = options(own_folder(arguments))
     for argument in arguments:
-        line = _about(argument, str(error))
+        line = _about(argument, str(error), groups)
         if line is not None:
             return one_message(line)
     return one_message(_flattened(error))
@@ -136,7 +137,7 @@ def _keys(kind: type = Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{item.name}", hint
 
 
-def _about(argument: str, message: str) -> str | None:
+def _about(argument: str, message: str, groups: dict[str, list[str]]) -> str | None:
     """What is wrong with one argument, if anything that can be told from the argument alone."""
     if argument.startswith("-"):
         return None
@@ -150,7 +151,6 @@ def _about(argument: str, message: str) -> str | None:
     lacking, extra = IN_THE_EXTRA.get(value, ("", ""))
     if key == "hydra/launcher" and lacking and f"'{lacking}'" in message:
         return f"{argument}: not installed; install the extra: pip install -e '.[{extra}]' in the checkout"
-    groups = options()
     parents = {group.split("/")[0] for group in groups if "/" in group}
     if "Config group override must be" in message and (key in groups or key in parents):
         have = groups.get(key) or sorted(group for group in groups if group.startswith(f"{key}/"))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from alexnet_sweep.groups import options
 from conftest import Main
 
 BAD = [
@@ -85,6 +86,21 @@ def test_a_mistake_in_a_real_process_exits_with_2(arguments: list[str], says: st
     assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
     assert re.search(says, done.stderr)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_options_of_ones_own_are_listed_beside_ours(
+    main: Main, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "own"
+    for path in ("model/lrn/mine.yaml", "mix/mine.yaml"):
+        (folder / path).parent.mkdir(parents=True)
+        (folder / path).write_text("{}\n")
+    assert main(f"--config-dir={folder}", "model/lrn=mien") == 2
+    names = ", ".join(sorted([*options()["model/lrn"], "mine"]))
+    assert capsys.readouterr().err.strip() == f"model/lrn=mien: no such option. Did you mean 'mine'? Have: {names}"
+    assert main("--help", "-cd", str(folder)) == 0
+    listed = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line.startswith("  m"))
+    assert listed["mix"] == "mine" and listed["model/lrn"] == names
 
 
 def test_a_misspelt_key_in_a_config_file_names_the_file_and_the_key(
