@@ -5,8 +5,9 @@ deltas, and named, unless its own arm switches that very thing or mixing is allo
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from alexnet_sweep.aggregate import Evidence, RunRecord
@@ -130,16 +131,28 @@ def _short(text: str, other: str) -> str:
 
 
 def mixed_settings(records: Sequence[RunRecord]) -> dict[str, list[str]]:
-    """Effective settings (device, threads, precision, versions) that differ between runs or over a resumption."""
-    return {key: values for key, values in effective_settings(records).items() if len(values) > 1}
+    """Effective settings (device, threads, precision, packages) that differ between runs or over a resumption."""
+    flat = _values(
+        value.items() if isinstance(value, dict) else [(key, value)]
+        for effective in _effective(records)
+        for key, value in effective.items()
+    )
+    return {key: values for key, values in flat.items() if len(values) > 1}
 
 
 def effective_settings(records: Sequence[RunRecord]) -> dict[str, list[str]]:
     """Each effective setting with the values that runs had, over resumptions too."""
-    settings: dict[str, set[str]] = {}
+    return _values(effective.items() for effective in _effective(records))
+
+
+def _effective(records: Sequence[RunRecord]) -> Iterator[dict[str, Any]]:
     for record in records:
         assert record.result is not None, "only of runs that are done"
-        for effective in [record.result["effective"], *record.result["earlier_effective"]]:
-            for key, value in effective.items():
-                settings.setdefault(key, set()).add(_text(value))
+        yield from (record.result["effective"], *record.result["earlier_effective"])
+
+
+def _values(pairs: Iterable[Iterable[tuple[str, Any]]]) -> dict[str, list[str]]:
+    settings: dict[str, set[str]] = {}
+    for key, value in chain.from_iterable(pairs):
+        settings.setdefault(key, set()).add(_text(value))
     return {key: sorted(values) for key, values in settings.items()}

@@ -15,15 +15,14 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from alexnet_sweep.arguments import Arguments, refused
+from alexnet_sweep.arguments import Arguments
 from alexnet_sweep.checks import check
 from alexnet_sweep.config import Config
 from alexnet_sweep.errors import ConfigError, FolderError, nearest, one_line
 from alexnet_sweep.files import whole_file, write_json, write_text
 from alexnet_sweep.finished import FinishedRun, finished_run
 from alexnet_sweep.groups import conf_folder, options
-from alexnet_sweep.mistakes import explain, is_users
-from alexnet_sweep.terminal import show
+from alexnet_sweep.mistakes import answered
 from alexnet_sweep.wording import counted
 
 if TYPE_CHECKING:
@@ -51,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="for programs")
     chosen = parser.parse_intermixed_args(arguments)
     parts = [part for part in PARTS if part in (chosen.split or ["test"])]
-    try:
+
+    def work() -> str:
         run = finished_run(chosen.run, chosen.runs)
         changed = dataclasses.replace(run, config=overridden(run.config, chosen.overrides))
         folder = _folder(run, chosen.out, chosen.overrides, parts)
@@ -62,17 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         found = evaluation(changed, parts, device)
         _write(folder, changed, found, [*chosen.overrides])
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    except Exception as error:
-        if not is_users(error):
-            raise
-        return refused(explain(error, chosen.overrides))
-    for remark in found.remarks:
-        print(remark, file=sys.stderr)
-    show(json.dumps(_as_json(changed, found, chosen.overrides), indent=1) if chosen.json else _table(found, folder))
-    return 0
+        for remark in found.remarks:
+            print(remark, file=sys.stderr)
+        if chosen.json:
+            return json.dumps(_as_json(changed, found, chosen.overrides), indent=1)
+        return _table(found, folder)
+
+    return answered(work, chosen.overrides)
 
 
 def overridden(config: Config, overrides: Sequence[str]) -> Config:

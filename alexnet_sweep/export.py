@@ -4,11 +4,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from alexnet_sweep.arguments import Arguments, refused
+from alexnet_sweep.arguments import Arguments
 from alexnet_sweep.errors import FolderError
 from alexnet_sweep.finished import finished_run
-from alexnet_sweep.mistakes import explain, is_users
-from alexnet_sweep.terminal import show
+from alexnet_sweep.mistakes import answered
 from alexnet_sweep.wording import amount, counted
 
 
@@ -28,28 +27,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--input", choices=("uint8", "float32"), default="uint8", help="type of the pixels (uint8)")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where run folders lie (runs)")
     chosen = parser.parse_args(arguments)
-    try:
+
+    def work() -> str:
         run = finished_run(chosen.run, chosen.runs)
         if chosen.onnx.is_dir() or chosen.onnx.resolve().is_relative_to(run.folder.path.resolve()):
             raise FolderError(f"--onnx {chosen.onnx}: a folder, or in the run's own, which stays as it is; give a file")
         from alexnet_sweep.exporting import export
 
         found = export(run, chosen.onnx, output=chosen.output, inputs=chosen.input)
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    except Exception as error:
-        if not is_users(error):
-            raise
-        return refused(explain(error, []))
-    sizes = ", ".join(map(str, found.batches[:-1]))
-    show(
-        f"{found.path}: {amount(found.size)}, run {run.name}\n"
-        f"checked on {counted(found.images, 'test image')} in batches of {sizes} and {found.batches[-1]}: largest "
-        f"difference of {chosen.output} {found.difference:.1e}; {found.same_answers} of {found.images} first answers "
-        "the same"
-    )
-    return 0
+        sizes = ", ".join(map(str, found.batches[:-1]))
+        return (
+            f"{found.path}: {amount(found.size)}, run {run.name}\n"
+            f"checked on {counted(found.images, 'test image')} in batches of {sizes} and {found.batches[-1]}: largest "
+            f"difference of {chosen.output} {found.difference:.1e}; {found.same_answers} of {found.images} first "
+            "answers the same"
+        )
+
+    return answered(work)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ again here, after the fact, so that nothing Hydra accepts is ever refused.
 import dataclasses
 import errno
 import re
+import sys
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, TypeGuard
 
@@ -17,10 +18,11 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from alexnet_sweep.arguments import one_message
+from alexnet_sweep.arguments import one_message, refused
 from alexnet_sweep.config import Config
 from alexnet_sweep.errors import ConfigError, SweepError, nearest
 from alexnet_sweep.groups import options, own_folder
+from alexnet_sweep.terminal import show
 
 LIBRARIES = ("hydra.", "omegaconf.", "antlr4.", "yaml.")
 # Launchers that come with an extra, as Hydra's message names what it lacks.
@@ -50,6 +52,34 @@ def _innermost_module(trace: TracebackType | None) -> str:
     while trace is not None:
         name, trace = str(trace.tb_frame.f_globals.get("__name__", "")), trace.tb_next
     return name
+
+
+def answered(
+    work: Callable[[], str | int],
+    typed: Sequence[str] = (),
+    *,
+    told: tuple[type[Exception], ...] = (),
+    stopped: str = "stopped",
+) -> int:
+    """Carry out a verb's work and show the text that it gives; the verb's exit code, or the one that the work gives.
+
+    A mistake in what was `typed` is told in one line, as are errors of the kinds `told`.
+    """
+    try:
+        found = work()
+    except KeyboardInterrupt:
+        print(stopped, file=sys.stderr)
+        return 130
+    except Exception as error:
+        if is_users(error):
+            return refused(explain(error, typed))
+        if isinstance(error, told):
+            return refused(error)
+        raise
+    if isinstance(found, int):
+        return found
+    show(found)
+    return 0
 
 
 def explain(error: Exception, arguments: Sequence[str]) -> str:

@@ -173,7 +173,9 @@ def test_settings_that_differ_between_runs_or_over_a_resumption_are_listed(tmp_p
         ("base", 0): wrong(BASE),
         ("off", 0): wrong(OFF, result={"effective.cpu_threads": 2}),
         ("off", 1): wrong(OFF, result={"earlier_effective": [{"device": "cuda", "versions": {"torch": "2"}}]}),
+        ("base", 1): wrong(BASE, result={"effective.versions": {"torch": "3", "numpy": "2"}}),
+        ("base", 2): wrong(BASE, result={"effective.versions": {"torch": "2", "numpy": "2"}}),
     }
     done = gather(make_study(tmp_path, made), tmp_path).done
-    assert mixed_settings(done) == {"cpu_threads": ["1", "2"], "device": ["cpu", "cuda"]}
+    assert mixed_settings(done) == {"cpu_threads": ["1", "2"], "device": ["cpu", "cuda"], "torch": ["2", "3"]}
     assert mixed_settings(done[:1]) == {}

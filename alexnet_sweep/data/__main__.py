@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from alexnet_sweep.arguments import Arguments, refused
+from alexnet_sweep.arguments import Arguments
 from alexnet_sweep.composing import composed
 from alexnet_sweep.config import Config
 from alexnet_sweep.data.images import stored_bytes
 from alexnet_sweep.data.packed import SPLITS, check_sums, is_whole, read_colours
 from alexnet_sweep.errors import DataError
 from alexnet_sweep.machine import free_bytes
-from alexnet_sweep.mistakes import explain, is_users
+from alexnet_sweep.mistakes import answered
 from alexnet_sweep.precheck import DataFacts
-from alexnet_sweep.terminal import show, show_log
+from alexnet_sweep.terminal import show_log
 from alexnet_sweep.wording import amount
 
 
@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_intermixed_args(arguments)
     show_log()
     facts = DataFacts()
-    try:
+
+    def work() -> str | int:
         config = composed(chosen.overrides)
         facts.fingerprint(config)
         if chosen.verb == "prepare":
@@ -47,15 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = facts_of(config, facts)
         if chosen.verify and found["packed"]:
             check_sums(Path(found["folder"]), all_images=True)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from there", file=sys.stderr)
-        return 130
-    except Exception as error:
-        if not is_users(error):
-            raise
-        return refused(explain(error, chosen.overrides))
-    show(json.dumps(found, indent=1) if chosen.json else _table(found))
-    return 0
+        return json.dumps(found, indent=1) if chosen.json else _table(found)
+
+    return answered(work, chosen.overrides, stopped="stopped; the same command goes on from there")
 
 
 def facts_of(config: Config, facts: DataFacts) -> dict[str, Any]:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from alexnet_sweep.arguments import Arguments, refused
-from alexnet_sweep.errors import FolderError, SweepError
+from alexnet_sweep.arguments import Arguments
+from alexnet_sweep.errors import FolderError
 from alexnet_sweep.store import RunFolder
 from alexnet_sweep.study_folder import study_folder
-from alexnet_sweep.terminal import show
 from alexnet_sweep.wording import counted
 
 if TYPE_CHECKING:
@@ -23,19 +22,9 @@ FOLDER = "inspect"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
-    try:
-        path, text = _inspected(chosen)
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    except Exception as error:
-        from alexnet_sweep.mistakes import explain, is_users
+    from alexnet_sweep.mistakes import answered
 
-        if not isinstance(error, SweepError | OSError) and not is_users(error):
-            raise
-        return refused(explain(error, ()) if is_users(error) else error)
-    show(f"{text}\ninspection: {path}")
-    return 0
+    return answered(lambda: _inspected(chosen), told=(OSError,))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -84,8 +73,8 @@ def _ks(text: str) -> tuple[int, ...]:
     return found
 
 
-def _inspected(chosen: argparse.Namespace) -> tuple[Path, str]:
-    """Write the page; its path and its text."""
+def _inspected(chosen: argparse.Namespace) -> str:
+    """Write the page; its text, and where it is."""
     named, runs = _runs(chosen.runs_named, chosen.runs)
     from alexnet_sweep.identity import plain
     from alexnet_sweep.inspect.look import Wanted, look
@@ -105,7 +94,7 @@ def _inspected(chosen: argparse.Namespace) -> tuple[Path, str]:
         with opened(runs[0][1], chosen.device, progress) as trained:
             bar.close()
             path = write_page(trained, look(trained, wanted), layers, folder, _again(chosen, named, runs))
-    return path, path.read_text(encoding="utf-8")
+    return f"{path.read_text(encoding='utf-8')}\ninspection: {path}"
 
 
 def _again(chosen: argparse.Namespace, named: str, runs: "Sequence[tuple[str, FinishedRun]]") -> list[str]:

@@ -23,7 +23,7 @@ DRAWN = re.compile(  # what may stand in a drawing
     r"|clipPath|mask|linearGradient|radialGradient|stop"
 )
 TURNING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")  # bidirectional controls
-LONG, LONG_CELL = ' class="long"', 60  # a sentence in a cell, in characters
+WIDE = ((60, ' class="long"'), (20, ' class="phrase"'))  # sentences and phrases in cells: beyond so many characters
 SIDES = {"l": "", "r": ' class="r"'}
 
 
@@ -125,7 +125,7 @@ def _table(table: Table) -> str:
 
     def row(cells: Sequence[str], tag: str, facts: str = "") -> str:
         pairs = zip(cells, sides, strict=True)
-        marked = ((LONG if not side and len(cell) > LONG_CELL else side, cell) for cell, side in pairs)
+        marked = ((side or next((name for most, name in WIDE if len(cell) > most), ""), cell) for cell, side in pairs)
         return f"<tr>{''.join(f'<{tag}{facts}{side}>{_text(cell)}</{tag}>' for side, cell in marked)}</tr>"
 
     caption = f"<caption>{_text(table.caption)}</caption>" if table.caption else ""
