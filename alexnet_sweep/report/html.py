@@ -229,13 +229,13 @@ def _data(flips: Sequence[ArmFlips]) -> dict[str, Any]:
 
     arms = [
         {
-            "label": arm.label,
-            "facts": list(_facts(arm)),
+            "label": _plain(arm.label),
+            "facts": [_plain(fact) for fact in _facts(arm)],
             "seeds": len(arm.seeds),
             "classes": [[number(names, row.name), row.images, row.broken, row.fixed] for row in arm.classes],
             "flips": [
                 [
-                    flip.image,
+                    _plain(flip.image),
                     number(names, flip.label),
                     flip.broken,
                     flip.fixed,
@@ -250,7 +250,7 @@ def _data(flips: Sequence[ArmFlips]) -> dict[str, Any]:
         }
         for arm in flips
     ]
-    return {"names": list(names), "pictures": list(pictures), "arms": arms}
+    return {"names": [_plain(name) for name in names], "pictures": list(pictures), "arms": arms}
 
 
 def _facts(arm: ArmFlips) -> Iterator[str]:
