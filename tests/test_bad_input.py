@@ -27,6 +27,7 @@ from hand_made import ranked_study
 
 PART = 50
 QUICK = 4  # of each kind, in the quick tests
+read: dict[Any, Any] = {}  # what the files of ours hold
 PARTS = [(kind, part) for kind, (_, number) in KINDS.items() for part in range(number // PART)]
 
 
@@ -38,11 +39,10 @@ def trained(*_: Any, **__: Any) -> None:
 def program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[Case], int]]:
     """Gives a case to the program, in a folder with a study made by hand; returns its exit code."""
     composed: dict[Any, Any] = {}
-    read: dict[Any, Any] = {}
     compose, read_file = ConfigLoaderImpl._load_configuration_impl, CachingConfigRepository.load_config
 
     def compose_once(self: Any, **asked: Any) -> Any:
-        key = repr((sorted(asked.items()), self.config_search_path))
+        key = repr(sorted(asked.items())) + str(self.config_search_path)  # which has no repr of its own
         if key not in composed:
             composed[key] = compose(self, **asked)
         return copy.deepcopy(composed[key])
@@ -53,7 +53,8 @@ def program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callabl
         if name not in self.cache and (places, name) in read:
             self.cache[name] = copy.deepcopy(read[places, name])  # Hydra goes on to change it
         found = read_file(self, config_path)
-        read.setdefault((places, name), copy.deepcopy(found))
+        if (places, name) not in read:
+            read[places, name] = copy.deepcopy(found)
         return found
 
     monkeypatch.setattr(ConfigLoaderImpl, "_load_configuration_impl", compose_once)
