@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SWEEP = ["-m", "model/lrn=on,off", "trainer.epochs=4", "trainer.cpu_threads=1"]  # beside other tests
+SWEEP = ["-m", "model/lrn=on,off", "model.width=0.05", "trainer.epochs=1", "trainer.cpu_threads=1"]
 
 
 def swept(folder: Path, command: list[str], environment: dict[str, str]) -> bytes:
