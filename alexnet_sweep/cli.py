@@ -172,7 +172,7 @@ def _run_one(config: Config, *, in_a_sweep: bool, team: "Team | None" = None) ->
     mark = facts.fingerprint(config)
     name = run_id(config, mark)
     if not in_a_sweep:  # a sweep has checked it against all its runs
-        check_retrain(config.sweep, {name})
+        check_retrain(config.sweep, lambda: {name})
     folder = RunFolder(Path(config.paths.runs) / name)
     decision = decide(folder, config.sweep, source_hash(config))
     if decision.action is Action.DONE:

@@ -56,7 +56,9 @@ def forecast(
         SweepError: what the sweep itself would refuse.
     """
     planner = Planner(asked, compose)
-    study = planner.tuning() or planner.study()
+    tuning = planner.tuning()
+    study = tuning or planner.study()
+    check_retrain(planner.settings.sweep, lambda: planner.run_ids(tuning))
     rows, compiling = _rows(study, planner, probe=probe)
     fits = _fits(rows, budget_seconds)
     stores = _stores(rows, planner)
@@ -116,7 +118,6 @@ def _store_words(store: StoreNeeded) -> str:
 def _rows(study: Study, planner: Planner, *, probe: bool) -> "tuple[list[Row], Compiling | None]":
     labels = {arm.arm_id: arm.label for arm in study.arms}
     settings = planner.settings
-    check_retrain(settings.sweep, {run.run_id for run in study.runs})
     device = None if settings.trainer.device == "auto" else settings.trainer.device
     measured = measured_runs(planner.runs)
     works = [work_of(run.config, planner.facts.meta(run.config)) for run in study.runs]

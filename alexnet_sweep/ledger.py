@@ -91,17 +91,17 @@ def _epoch(status: dict[str, Any]) -> int:
     return epoch if isinstance(epoch, int) else 0
 
 
-def check_retrain(sweep: SweepConfig, known: set[str]) -> None:
-    """Refuse a sweep.retrain that names none of the runs at hand.
+def check_retrain(sweep: SweepConfig, known: Callable[[], set[str]]) -> None:
+    """Refuse a sweep.retrain that names none of the runs at hand; these are asked for only where it names one.
 
     Raises:
         ConfigError: with those there are.
     """
-    if sweep.retrain not in (None, FAILED) and sweep.retrain not in known:
-        raise ConfigError(
-            f"sweep.retrain={sweep.retrain}: no run of this study; allowed: failed, or one of "
-            f"{', '.join(sorted(known))}"
-        )
+    if sweep.retrain in (None, FAILED) or sweep.retrain in (there := known()):
+        return
+    raise ConfigError(
+        f"sweep.retrain={sweep.retrain}: no run of this study; allowed: failed, or one of {', '.join(sorted(there))}"
+    )
 
 
 def decide_all(
@@ -111,9 +111,7 @@ def decide_all(
 
     Raises:
         SweepError: where results of older training code would be mixed with new ones.
-        ConfigError: where sweep.retrain names no run of the study.
     """
-    check_retrain(sweep, {run.run_id for run in runs})
     decisions = [decide(RunFolder(runs_folder / run.run_id), sweep, sources_of(run.config)) for run in runs]
     stale = [decision.run_id for decision in decisions if decision.action is Action.STALE]
     if stale:

@@ -3,8 +3,9 @@
 Everything is composed and checked before anything is written. Imports no torch.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from alexnet_sweep.mistakes import explain, is_users
 from alexnet_sweep.precheck import DataFacts
 from alexnet_sweep.store import RunFolder
 from alexnet_sweep.study import Compose, SeededCompose, Study, plan_grid, plan_study, plan_tuning
-from alexnet_sweep.study_file import StudyFile, override_key
+from alexnet_sweep.study_file import BASELINE, StudyFile, override_key
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,38 @@ class Planner:
                     f"{run.config.schedule.heldout_joins_fraction}; hold images out to the end"
                 )
         return study
+
+    def study_after(self, tuning: Study, still_open: Collection[str]) -> Study | None:
+        """The study after a tuning of whose runs these have not ended; None where nothing will be left to compare.
+
+        An arm that has any is taken at the level of the first of them: which it will be cannot be told yet.
+
+        Raises:
+            SweepError: one line; nothing is written.
+        """
+        tuned = tuning.facts["tuned"]
+        waiting: dict[str, str] = {}
+        for run in tuning.runs:
+            if run.run_id in still_open:
+                waiting.setdefault(*tuned[run.arm_id])
+        ended = tuple(arm for arm in tuning.arms if tuned[arm.arm_id][0] not in waiting)
+        chosen = chosen_levels(replace(tuning, arms=ended), self.runs) | waiting
+        return self.study(chosen) if BASELINE in chosen and len(chosen) > 1 else None
+
+    def run_ids(self, tuning: Study | None) -> set[str]:
+        """Of all runs that the study may come to, at whichever level each arm is tuned to.
+
+        Raises:
+            SweepError: one line; nothing is written.
+        """
+        if tuning is None:
+            return {run.run_id for run in self.study().runs}
+        found = {run.run_id for run in tuning.runs}
+        tried = list(tuning.facts["tuned"].values())
+        for level in dict.fromkeys(level for _, level in tried):
+            with suppress(SweepError):  # a level at which all arms are the same: no study comes to that
+                found |= {run.run_id for run in self.study({label: level for label, _ in tried}).runs}
+        return found
 
     def _checked(self, overrides: Sequence[str]) -> Config:
         config = self._in_the_file(overrides)

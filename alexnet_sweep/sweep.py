@@ -14,7 +14,7 @@ from loguru import logger
 from alexnet_sweep.config import SweepConfig
 from alexnet_sweep.errors import ConfigError, Interrupted, RunsFailed
 from alexnet_sweep.identity import source_hash, training_id
-from alexnet_sweep.ledger import TO_TRAIN, Action, Decision, decide_all, summary
+from alexnet_sweep.ledger import TO_TRAIN, Action, Decision, check_retrain, decide_all, summary
 from alexnet_sweep.planning import Asked, Planner, chosen_levels
 from alexnet_sweep.room import check_room
 from alexnet_sweep.store import FAILED, RunFolder
@@ -65,19 +65,24 @@ def conduct(
                     f"trainer.processes={run.config.trainer.processes}: a job has {cluster.tasks} tasks "
                     "(hydra.launcher.nodes times tasks_per_node); the two go together"
                 )
+    check_retrain(settings, lambda: planner.run_ids(tuning))
     untouched: dict[str, str] = {}  # runs that were to be trained again and were not, and why
     try:
         if tuning is not None:
             study = tuning
-            _check_disk(tuning, planner, at_once, study.runs)
-            _carried_out(tuning, planner, launch, cluster, untouched)
+            _check_disk(_to_start(tuning, planner, settings, whole=True), planner, at_once)
+            _carried_out(tuning, planner, settings, launch, cluster, untouched)
             chosen = chosen_levels(tuning, planner.runs)
             stopped = settings.on_failure == "stop" and _undone(planner.runs, tuning.runs)
             if BASELINE in chosen and len(chosen) > 1 and not stopped:  # else there is nothing to compare
                 study = planner.study(chosen)
+                tried = {run.run_id for run in tuning.runs}
+                if settings.retrain in tried:  # it has been
+                    settings = replace(settings, retrain=None)
+                check_retrain(settings, lambda: tried | {run.run_id for run in study.runs})
         if study is not tuning:
-            _check_disk(study, planner, at_once)
-            _carried_out(study, planner, launch, cluster, untouched)
+            _check_disk(_to_start(study, planner, settings), planner, at_once)
+            _carried_out(study, planner, settings, launch, cluster, untouched)
     except _LeftInTheQueue as left:
         logger.info("{}; the same command goes on from here, sweep.cancel=true cancels them", left)
         return
@@ -104,10 +109,15 @@ class _Cancelled(Exception):
 
 
 def _carried_out(
-    study: Study, planner: Planner, launch: Launch, cluster: Cluster | None, untouched: dict[str, str]
+    study: Study,
+    planner: Planner,
+    settings: SweepConfig,
+    launch: Launch,
+    cluster: Cluster | None,
+    untouched: dict[str, str],
 ) -> None:
     """Launch what is missing of a study, until all is done, given up, or failed where a failure stops it."""
-    settings, runs = planner.settings.sweep, planner.runs
+    runs = planner.runs
     if cluster is not None:
         Submitted(study_folder(runs, study.name), runs).settle()
     decisions = decide_all(study.runs, runs, settings, source_hash)
@@ -147,17 +157,32 @@ def _carried_out(
         decisions = decide_all(study.runs, runs, replace(settings, retrain=None, stale="keep"), source_hash)
 
 
-def _check_disk(study: Study, planner: Planner, at_once: AtOnce, later: Sequence[PlannedRun] = ()) -> None:
-    """Refuse a study that will not fit, with what comes `later`, before its first run starts.
+def _to_start(study: Study, planner: Planner, settings: SweepConfig, *, whole: bool = False) -> list[PlannedRun]:
+    """What is still to be trained of a study; with `whole`, of what comes after a tuning too, as far as is known."""
+    if not settings.check_disk:  # nobody asks
+        return []
+    decisions = decide_all(study.runs, planner.runs, settings, source_hash)
+    missing = _to_train(study, decisions)
+    if not whole:
+        return missing
+    still_open = [decision.run_id for decision in decisions if decision.action in (*TO_TRAIN, Action.ALIVE)]
+    later = planner.study_after(study, still_open)
+    if later is None:
+        return missing
+    # Stale results stop that study once it comes, if they are still those of its levels.
+    settings = replace(settings, stale="keep") if settings.stale == "stop" else settings
+    known = {run.run_id for run in study.runs}
+    new = replace(later, runs=tuple(run for run in later.runs if run.run_id not in known))
+    return [*missing, *_to_train(new, decide_all(new.runs, planner.runs, settings, source_hash))]
+
+
+def _check_disk(runs: Sequence[PlannedRun], planner: Planner, at_once: AtOnce) -> None:
+    """Refuse what will not fit before the first of it starts.
 
     Raises:
         SweepError: one line.
     """
-    settings = planner.settings.sweep
-    if settings.check_disk:
-        decisions = decide_all(study.runs, planner.runs, settings, source_hash)
-        runs = [run.config for run in (*_to_train(study, decisions), *later)]
-        check_room(runs, planner.facts.meta, at_once(len(runs)))
+    check_room([run.config for run in runs], planner.facts.meta, at_once(len(runs)))
 
 
 def _queued(study: Study, planner: Planner, cluster: Cluster, decisions: Sequence[Decision]) -> dict[str, str]:

@@ -9,7 +9,7 @@ import pytest
 from alexnet_sweep import machine
 from alexnet_sweep.config import SweepConfig
 from alexnet_sweep.errors import ConfigError, SweepError
-from alexnet_sweep.ledger import Action, Decision, decide, decide_all, summary
+from alexnet_sweep.ledger import Action, Decision, check_retrain, decide, decide_all, summary
 from alexnet_sweep.store import RunFolder
 from hand_made import errors_of
 
@@ -224,7 +224,9 @@ def test_retraining_one_run_leaves_the_others(tmp_path):
 
 def test_retraining_an_unknown_run_is_refused_with_those_of_the_study(tmp_path):
     with pytest.raises(ConfigError, match=r"^sweep\.retrain=x: no run of this study; allowed: failed, or one of a, b$"):
-        decide_all(planned("b", "a"), tmp_path, sweep(retrain="x"), lambda config: TODAY)
+        check_retrain(sweep(retrain="x"), lambda: {"b", "a"})
+    for known in (None, "failed"):
+        check_retrain(sweep(retrain=known), lambda: pytest.fail("nobody needs them"))
 
 
 # --- summary ---

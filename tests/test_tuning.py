@@ -139,6 +139,43 @@ def test_a_tuned_study_trains_each_arm_at_its_best_level_and_no_run_twice(
     assert Path("runs/_studies/ask/plan.json").read_text() == text
 
 
+def trainings() -> dict[str, int]:
+    """How often each run has been trained to its end."""
+    return {folder.run_id: folder.log.read_text().count(" done: ") for folder in folders()}
+
+
+@pytest.mark.slow
+def test_what_is_to_be_trained_of_both_stages_needs_room_and_can_be_named_to_be_trained_again(
+    main: Main, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr("alexnet_sweep.sweep.check_room", lambda runs, meta, at_once: asked.append(len(runs)))
+    monkeypatch.setattr("alexnet_sweep.sweep._report", lambda study, planner: None)
+    write()
+    assert main("-m", "study=ask.yaml") == 0
+    assert asked == [6, 2] and len(trainings()) == 6  # four to tune with, and a second seed of each arm
+    asked.clear()
+    assert main("-m", "study=ask.yaml") == 0
+    assert asked == [0, 0]
+
+    plan = json.loads(Path("runs/_studies/ask/plan.json").read_text())
+    second = next(run["run_id"] for run in plan["runs"] if run["seed"] == 1)
+    both = next(run["run_id"] for run in plan["runs"] if run["seed"] == 0)
+    (tuned, *_) = {folder.run_id for folder in folders()} - {run["run_id"] for run in plan["runs"]}
+    # A level that was not chosen may be, once it is trained again: then its second seed is missing.
+    for name, room in ((second, [1, 1]), (both, [1, 0]), (tuned, [2, 0])):
+        before = trainings()
+        asked.clear()
+        assert main("-m", "study=ask.yaml", f"sweep.retrain={name}") == 0
+        assert trainings() == before | {name: before[name] + 1} and asked == room
+    for command in ("-m", "plan"):
+        capsys.readouterr()
+        assert main(command, "study=ask.yaml", "sweep.retrain=abc") == 2
+        line = capsys.readouterr().err
+        assert line.startswith("sweep.retrain=abc: no run of this study; allowed: failed, or one of ")
+        assert line.count("\n") == 1 and all(name in line for name in (second, both, tuned))
+
+
 @pytest.mark.parametrize(
     ("override", "found"),
     [("data.heldout_fraction=0", "data.heldout_fraction=0"), ("schedule.heldout_joins_fraction=0.5", "fraction=0.5")],
