@@ -19,7 +19,7 @@ from alexnet_sweep.assemble import Assembly, assemble, effective_device
 from alexnet_sweep.backend import backend, no_deterministic_form
 from alexnet_sweep.config import Config
 from alexnet_sweep.distributed import STOPPED, Team, team_started_here
-from alexnet_sweep.errors import CannotWrite, FolderError, Interrupted
+from alexnet_sweep.errors import CannotWrite, FolderError, Interrupted, SweepError
 from alexnet_sweep.files import whole_file, write_text
 from alexnet_sweep.identity import names_digest, plain, source_hash, training_source_hash
 from alexnet_sweep.launching import own_gpus
@@ -104,8 +104,8 @@ def run(
         except CannotWrite as error:
             logger.error("run {} stopped: {}", run_id, error)
             raise
-        except Exception:
-            write_failure(folder)
+        except Exception as error:
+            write_failure(claim, error)
             raise
     # A signal that came while the result was written: the run is done, and nothing more is to be started.
     if stop() and queue_job() is None:
@@ -113,13 +113,17 @@ def run(
     return result
 
 
-def write_failure(folder: RunFolder) -> None:
+def write_failure(claim: Claim, error: Exception) -> None:
     """The traceback of the exception at hand, where it can be written: what went wrong is told all the same."""
+    folder = claim.folder
+    if not claim.is_there():
+        logger.opt(exception=not isinstance(error, SweepError)).error("run {} failed: {}", folder.run_id, error)
+        return
     try:
         write_text(folder.failure, traceback.format_exc())
         logger.error("run {} failed; the traceback is in {}", folder.run_id, folder.failure)
-    except CannotWrite as error:
-        logger.opt(exception=True).error("run {} failed, and {}", folder.run_id, error)
+    except CannotWrite as full:
+        logger.opt(exception=True).error("run {} failed, and {}", folder.run_id, full)
 
 
 def _team(team: Team | None, kind: torch.device, config: Config, gpus: tuple[int, ...]) -> AbstractContextManager[Team]:
@@ -179,6 +183,7 @@ def _run(
         claim.beat(packed=done, to_pack=total)
 
     job = assemble(config, device, progress, team)
+    claim.check_there()
     folder.write_config({key: value for key, value in plain(config).items() if key not in CARRIED_OUT})
     parameters = sum(value.numel() for value in job.trainer.net.parameters())
     logger.info(
@@ -190,7 +195,6 @@ def _run(
         job.device,
         job.trainer.precision,
     )
-    claim.check_there()
     history = None
     if folder.checkpoint.is_file():
         try:
@@ -239,6 +243,7 @@ def _run(
         note_trained(folder, training_id, training_source_hash(config))  # nobody trusts it before the result is there
     claim.check_there()
     folder.write_result(result)
+    claim.check_there()
     if config.checkpoint.keep != "full":
         folder.checkpoint.unlink(missing_ok=True)
     if config.checkpoint.keep == "none":
@@ -312,6 +317,7 @@ def _train(
             look_whether_stuck(config, job)
         if step.ends_epoch:
             rows.append(_epoch_row(config, job, claim.beat))
+            claim.check_there()
             folder.write_metrics(rows)
             narrator.epoch(rows[-1])
             claim.beat(images_per_second=round(narrator.rates[-1], 1))

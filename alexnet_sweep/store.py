@@ -9,6 +9,7 @@
 """
 
 import csv
+import errno
 import hashlib
 import io
 import json
@@ -392,34 +393,36 @@ class RunFolder:
             raise FolderError(
                 f"{self.path}: cannot be created ({error.strerror}); set paths.runs to a folder that can be written"
             ) from error
-        with held(self.path / ".lock", 30, InUse):  # only while claiming
-            owner = self.alive_elsewhere()
-            if owner is not None:
-                raise InUse(f"{self.path}: in use by {owner}; wait for it, or stop it first")
-            if admit():
-                self.clear()
-            for path in half_written(self.path, self.names):  # nobody else writes here now
-                path.unlink(missing_ok=True)
-            before = self.read_status()
-            attempts, failures = (int(_number(before, key)) for key in ("attempts", "failures"))
-            claim = Claim(self, attempts + 1, failures, total_epochs, source_hash)
-            claim.beat(force=True)
-        try:
-            with told(self.path, DISK):
-                yield claim
-        except KeyboardInterrupt:
-            claim.end(INTERRUPTED)
-            raise
-        except CannotWrite as error:
-            with suppress(CannotWrite):  # what is wrong is told all the same
-                claim.end(INTERRUPTED, reason=str(error))
-            raise
-        except BaseException as error:
-            claim.failures += 1
-            with suppress(CannotWrite):
-                claim.end(FAILED, reason=one_line(error))
-            raise
-        claim.end(DONE)
+        with _opened(self.path) as place:
+            with held(self.path / ".lock", 30, InUse):  # only while claiming
+                owner = self.alive_elsewhere()
+                if owner is not None:
+                    raise InUse(f"{self.path}: in use by {owner}; wait for it, or stop it first")
+                if admit():
+                    self.clear()
+                for path in half_written(self.path, self.names):  # nobody else writes here now
+                    path.unlink(missing_ok=True)
+                before = self.read_status()
+                attempts, failures = (int(_number(before, key)) for key in ("attempts", "failures"))
+                claim = Claim(self, place, attempts + 1, failures, total_epochs, source_hash)
+                claim.beat(force=True)
+            try:
+                with told(self.path, DISK):
+                    yield claim
+                claim.check_there()
+            except KeyboardInterrupt:
+                claim.end(INTERRUPTED)
+                raise
+            except CannotWrite as error:
+                with suppress(CannotWrite):  # what is wrong is told all the same
+                    claim.end(INTERRUPTED, reason=str(error))
+                raise
+            except BaseException as error:
+                claim.failures += 1
+                with suppress(CannotWrite):
+                    claim.end(FAILED, reason=one_line(error))
+                raise
+            claim.end(DONE)
 
 
 class Claim:
@@ -428,10 +431,10 @@ class Claim:
     EVERY_SECONDS = 5.0
 
     def __init__(
-        self, folder: RunFolder, attempts: int, failures: int, total_epochs: int, source_hash: str | None = None
+        self, folder: RunFolder, place: int, attempts: int, failures: int, total_epochs: int, source_hash: str | None
     ) -> None:
         self.folder, self.attempts, self.failures, self.source_hash = folder, attempts, failures, source_hash
-        self._claimed = _place(folder.path)
+        self._place = place  # what was claimed, whatever is called so by now
         self.progress: dict[str, Any] = {"epoch": 0, "epochs": total_epochs}
         self.started = time.time()
         self._last = 0.0
@@ -450,13 +453,24 @@ class Claim:
         Raises:
             FolderError: saying so.
         """
-        if _place(self.folder.path) != self._claimed:
+        if not self.is_there():
             raise FolderError(
                 f"{self.folder.path}: deleted or moved while in use; the same command starts the run again"
             )
 
+    def is_there(self) -> bool:
+        """Whether the folder is still the one that was claimed: another may be called so by now, which is not ours."""
+        try:
+            return os.path.samestat(self.folder.path.stat(), os.fstat(self._place))
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
+                return False
+            raise
+
     def end(self, state: str, reason: str | None = None) -> None:
-        self._write(state, reason)
+        """Note how it has ended, where the folder is still there."""
+        if self.is_there():
+            self._write(state, reason)
 
     def _write(self, state: str, reason: str | None = None) -> None:
         write_json(
@@ -533,13 +547,14 @@ def run_to_start_from(runs: Path, name: str) -> RunFolder:
     return folder
 
 
-def _place(folder: Path) -> tuple[int, int] | None:
-    """Which folder this is, whatever it is called; None where there is none."""
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    """A folder, held open: until the block ends its number on the disk goes to no other, even if it is deleted."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        found = folder.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
+        yield handle
+    finally:
+        os.close(handle)
 
 
 def _digest(result: dict[str, Any]) -> str:

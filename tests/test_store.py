@@ -2,9 +2,11 @@ import csv
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -228,6 +230,39 @@ def test_an_interrupted_claim_is_interrupted_and_no_failure(folder):
     assert (status["state"], status["failures"]) == ("interrupted", 0)
 
 
+def placed_anew(folder):
+    """Somebody deletes the folder of a run, and another process begins that run; what it has written."""
+    shutil.rmtree(folder.path)
+    folder.path.mkdir()
+    (folder.path / "status.json").write_text("another's")
+    return {"status.json": b"another's"}
+
+
+def files_in(folder):
+    return {path.name: path.read_bytes() for path in folder.path.iterdir()}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("no luck"), KeyboardInterrupt(), CannotWrite(Path("x"), OSError(errno.ENOSPC, "")), None],
+    ids=["failed", "interrupted", "full", "done"],
+)
+def test_a_claim_on_a_folder_that_is_another_by_now_writes_nothing_into_it(folder, error):
+    with pytest.raises((FolderError, ValueError, KeyboardInterrupt)) as caught, folder.claimed(3):
+        anothers = placed_anew(folder)
+        if error is not None:
+            raise error
+    assert files_in(folder) == anothers
+    assert caught.value is error or "deleted or moved while in use" in str(caught.value)
+
+
+def test_no_other_folder_passes_for_the_claimed_one(folder):
+    with pytest.raises(FolderError, match="deleted or moved while in use"), folder.claimed(3) as claim:
+        for _ in range(20):  # numbers of deleted folders are given again
+            placed_anew(folder)
+        claim.check_there()
+
+
 def test_attempts_and_failures_count_over_claims(folder):
     seen = []
     for error in (ValueError(), KeyboardInterrupt(), ValueError()):
@@ -393,7 +428,7 @@ def test_a_beat_in_a_folder_that_was_deleted_is_refused(folder, again):
         if again:
             folder.path.mkdir()
         claim.beat(force=True)
-    assert folder.read_status()["state"] == "failed"
+    assert not folder.status.exists()
 
 
 @pytest.mark.parametrize(
