@@ -105,14 +105,24 @@ def check_retrain(sweep: SweepConfig, known: Callable[[], set[str]]) -> None:
 
 
 def decide_all(
-    runs: Sequence[PlannedRun], runs_folder: Path, sweep: SweepConfig, sources_of: Callable[[Config], str]
+    runs: Sequence[PlannedRun],
+    runs_folder: Path,
+    sweep: SweepConfig,
+    sources_of: Callable[[Config], str],
+    earlier: Sequence[Decision] = (),
 ) -> list[Decision]:
     """A decision for every planned run, in order; `sources_of` gives the hash of today's training code of a run.
+
+    Runs that were done by `earlier` decisions of this start still are: their files are not read whole again.
 
     Raises:
         SweepError: where results of older training code would be mixed with new ones.
     """
-    decisions = [decide(RunFolder(runs_folder / run.run_id), sweep, sources_of(run.config)) for run in runs]
+    done = {decision.run_id: decision for decision in earlier if decision.action is Action.DONE}
+    decisions = [
+        done.get(run.run_id) or decide(RunFolder(runs_folder / run.run_id), sweep, sources_of(run.config))
+        for run in runs
+    ]
     stale = [decision.run_id for decision in decisions if decision.action is Action.STALE]
     if stale:
         raise SweepError(

@@ -137,6 +137,8 @@ def _carried_out(
         return
     launched: Counter[str] = Counter()
     waiting = False
+    # What sweep.retrain asks for is started by then.
+    later = replace(settings, retrain=None, stale="keep")
     while True:
         wanted = [run for run in _to_train(study, decisions) if launched[run.run_id] <= settings.retries]
         for batch in _batches(wanted, planner, settings):
@@ -153,8 +155,7 @@ def _carried_out(
                 logger.info("waiting for {} of the runs: {}", len(elsewhere), elsewhere[0].why)
             waiting = True
             time.sleep(POLL_SECONDS)
-        # What sweep.retrain asked for has been started by now.
-        decisions = decide_all(study.runs, runs, replace(settings, retrain=None, stale="keep"), source_hash)
+        decisions = decide_all(study.runs, runs, later, source_hash, decisions)
 
 
 def _to_start(study: Study, planner: Planner, settings: SweepConfig, *, whole: bool = False) -> list[PlannedRun]:
@@ -214,7 +215,8 @@ def _queued(study: Study, planner: Planner, cluster: Cluster, decisions: Sequenc
         if not (new or live):
             time.sleep(LONGEST_POLL_SECONDS)
         untouched = {name: why for name, why in patiently(jobs.settle).items() if name in awaited}
-        decisions = decide_all(study.runs, runs, replace(settings, retrain=None, stale="keep"), source_hash)
+        later = replace(settings, retrain=None, stale="keep")
+        decisions = decide_all(study.runs, runs, later, source_hash, decisions)
         tried = [run for run in study.runs if run.run_id in new | live]
         if settings.on_failure == "stop" and (untouched or _undone(runs, tried)):
             return untouched

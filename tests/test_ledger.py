@@ -229,6 +229,18 @@ def test_retraining_an_unknown_run_is_refused_with_those_of_the_study(tmp_path):
         check_retrain(sweep(retrain=known), lambda: pytest.fail("nobody needs them"))
 
 
+def test_what_was_done_is_not_looked_at_again_and_all_else_is(tmp_path, monkeypatch):
+    for name in "ab":
+        run_folder(tmp_path, name, result=TODAY)
+    first = decide_all(planned(*"abcd"), tmp_path, sweep(), lambda config: TODAY)
+    run_folder(tmp_path, "c", result=TODAY)
+    checked = []
+    monkeypatch.setattr(RunFolder, "check_files", lambda folder, result: checked.append(folder.run_id))
+    second = decide_all(planned(*"abcd"), tmp_path, sweep(), lambda config: TODAY, first)
+    assert checked == ["c"]
+    assert [decision.action for decision in second] == [Action.DONE] * 3 + [Action.RUN]
+
+
 # --- summary ---
 
 
