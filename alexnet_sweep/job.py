@@ -103,6 +103,10 @@ def run(
             raise
         except CannotWrite as error:
             logger.error("run {} stopped: {}", run_id, error)
+            if stop():
+                raise Interrupted(
+                    f"run {run_id} stopped, and what it has reached last is not saved: {error}"
+                ) from error
             raise
         except Exception as error:
             write_failure(claim, error)

@@ -25,6 +25,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
+from loguru import logger
 
 from alexnet_sweep import formats, machine
 from alexnet_sweep.errors import CannotWrite, FolderError, OtherFormat, one_line
@@ -411,7 +412,10 @@ class RunFolder:
                     yield claim
                 claim.check_there()
             except KeyboardInterrupt:
-                claim.end(INTERRUPTED)
+                try:
+                    claim.end(INTERRUPTED)
+                except CannotWrite as error:  # the status of a process that is gone counts as that
+                    logger.warning("{}", error)
                 raise
             except CannotWrite as error:
                 with suppress(CannotWrite):  # what is wrong is told all the same

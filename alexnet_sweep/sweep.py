@@ -12,7 +12,7 @@ from pathlib import Path
 from loguru import logger
 
 from alexnet_sweep.config import SweepConfig
-from alexnet_sweep.errors import ConfigError, Interrupted, RunsFailed
+from alexnet_sweep.errors import CannotWrite, ConfigError, Interrupted, RunsFailed
 from alexnet_sweep.identity import source_hash, training_id
 from alexnet_sweep.ledger import TO_TRAIN, Action, Decision, check_retrain, decide_all, summary
 from alexnet_sweep.planning import Asked, Planner, chosen_levels
@@ -90,8 +90,11 @@ def conduct(
         _report(study, planner)
         raise Interrupted("cancelled meanwhile by sweep.cancel=true; the same command goes on from here") from cancelled
     except KeyboardInterrupt as interrupt:
-        _report(study, planner)
         what = "stopped" if cluster is None else "no longer waiting, jobs in the queue go on"
+        try:
+            _report(study, planner)
+        except CannotWrite as error:  # it was asked to stop, and does
+            what = f"{what}, without a report ({error})"
         raise Interrupted(f"{what}; the same command goes on from here") from interrupt
     _report(study, planner)
     undone = _undone(planner.runs, (*(tuning.runs if tuning else ()), *study.runs))

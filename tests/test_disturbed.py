@@ -136,6 +136,32 @@ def test_a_full_disk_is_told_of_and_once_there_is_room_the_study_goes_on(quiet: 
     ends_well(study, quiet)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_study_that_is_to_stop_on_a_full_disk_stops_and_goes_on_from_its_last_checkpoint(
+    quiet: Path, small_disk: Path, number: signal.Signals
+) -> None:
+    shutil.copytree(quiet.parent / "photos", small_disk / "photos")
+    study, ballast = small_disk / "study", small_disk / "ballast"
+    study.mkdir()
+    process = started(study, "train.step:stop:4")
+    try:
+        saved = when(lambda: next(iter((study / "runs").glob("*/checkpoint.pt")), None))
+        when(lambda: stopped(process) or None)
+        before = saved.read_bytes()
+        ballast.write_bytes(bytes(shutil.disk_usage(small_disk).free))
+        os.kill(process.pid or 0, number)
+        os.kill(process.pid or 0, signal.SIGCONT)
+        process.join(120)
+    finally:
+        process.kill()
+    assert process.exitcode == 130, log_of(study)
+    assert saved.read_bytes() == before
+    assert "is not saved" in log_of(study) or "the disk is full" in log_of(study)
+    assert last_line(study).startswith("stopped, without a report (") and "Traceback" not in log_of(study)
+    ballast.unlink()
+    ends_well(study, quiet)
+
+
 def test_a_read_only_disk_is_told_of_in_one_line(quiet: Path, small_disk: Path) -> None:
     shutil.copytree(quiet.parent / "photos", small_disk / "photos")
     study = small_disk / "study"
