@@ -151,6 +151,45 @@ def test_a_file_that_is_damaged_inside_is_named(composed: Compose, pets: Path, t
     assert "\n" not in str(told.value)
 
 
+@pytest.mark.parametrize(
+    "described",
+    ["class_label:\n        names:\n          '0': cat\n          '1': dog", "int64"],
+    ids=["classes", "numbers"],
+)
+@pytest.mark.parametrize(
+    "labels", [["cat", "dog"], [0.5, 1.0], [True, False], [[0], [1]], [[0], [0, 1]], [b"cat", b"dog"]], ids=str
+)
+def test_labels_of_another_kind_than_their_description_are_refused_or_taken_as_they_are(
+    composed: Compose, tmp_path: Path, described: str, labels: list[Any]
+) -> None:
+    (tmp_path / "odd").mkdir()
+    dtype = f"dtype:\n      {described}" if ":" in described else f"dtype: {described}"
+    (tmp_path / "odd/README.md").write_text(
+        f"---\ndataset_info:\n  features:\n  - name: image\n    dtype: image\n  - name: label\n    {dtype}\n---\n"
+    )
+    cells = [{"bytes": content(number), "path": None} for number in range(2)]
+    for split in ("train", "test"):
+        pq.write_table(pa.table({"image": cells, "label": labels}), tmp_path / "odd" / f"{split}.parquet")
+    if described == "int64" and labels == ["cat", "dog"]:
+        assert open_source(config(composed, tmp_path / "odd"), tmp_path / "s").class_names == ["cat", "dog"]
+        return
+    with pytest.raises(DataError, match=r"^data\.label_column=label: .*; (mend|allowed)") as told:
+        open_source(config(composed, tmp_path / "odd"), tmp_path / "s")
+    assert "\n" not in str(told.value)
+
+
+def test_labels_that_are_damaged_are_named(composed: Compose, pets: Path, tmp_path: Path) -> None:
+    file = pets / "train-00001-of-00003.parquet"
+    whole, metadata = file.read_bytes(), pq.read_metadata(file).row_group(0)
+    labels = metadata.column(metadata.num_columns - 1)
+    assert labels.path_in_schema == "label"
+    place = labels.dictionary_page_offset or labels.data_page_offset
+    file.write_bytes(whole[:place] + b"\xff" * 20 + whole[place + 20 :])
+    with pytest.raises(DataError, match=r"train-00001-of-00003\.parquet: its column label cannot be read \(") as told:
+        open_source(config(composed, pets), tmp_path)
+    assert "\n" not in str(told.value)
+
+
 def test_a_row_group_that_is_read_leaves_the_memory_at_once(rows: Rows) -> None:
     gc.disable()
     try:

@@ -192,15 +192,26 @@ def _labels(split: Any, data: DataConfig, where: str) -> tuple[list[str], NDArra
                 f"data.{key}_column={column}: {where} has no such column."
                 f"{nearest(column, split.column_names)} Have: {', '.join(split.column_names)}"
             )
-    values = np.asarray(split[data.label_column])
     feature = split.features[data.label_column]
+    try:
+        values = np.asarray(split[data.label_column])
+    except ValueError:  # lists of different lengths
+        values = np.zeros((0, 0))
     if values.dtype.kind == "O" and any(value is None for value in values.tolist()):
         raise DataError(
             f"data.label_column={data.label_column}: {where} has rows without a label; remove them from the data set"
         )
+    text = values.ndim == 1 and values.dtype.kind in "UO" and all(isinstance(value, str) for value in values.tolist())
+    whole = values.ndim == 1 and values.dtype.kind in "iu"
+    if isinstance(feature, datasets.ClassLabel) and len(values) and not whole:
+        found = f"as {str(values[0])[:40]!r}" if values.ndim == 1 else "that are lists"
+        raise DataError(
+            f"data.label_column={data.label_column}: {where} has labels {found} there, and describes them as numbers "
+            f"of its {len(feature.names)} classes; mend the description (README.md), or write the files again"
+        )
     if isinstance(feature, datasets.ClassLabel):
         names = [str(name) for name in feature.names]
-    elif values.dtype.kind in "iu":
+    elif whole:
         highest = int(values.max())
         if highest >= max(len(values), LIKELY_CLASSES):
             raise DataError(
@@ -208,7 +219,7 @@ def _labels(split: Any, data: DataConfig, where: str) -> tuple[list[str], NDArra
                 "allowed: classes numbered from 0"
             )
         names = [str(number) for number in range(highest + 1)]
-    elif values.dtype.kind in "UO" and all(isinstance(value, str) for value in values.tolist()):
+    elif text:
         names = sorted(set(values.tolist()))
         values = np.asarray([names.index(value) for value in values.tolist()])
     else:

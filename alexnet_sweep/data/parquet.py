@@ -109,10 +109,7 @@ class _Reader:
                 self._batch = next(self._batches)
             return self._batch[row - self.at].as_py()
         except (OSError, ValueError, StopIteration, pa.ArrowException) as error:
-            reason = " ".join(str(error).split())[:200] or "it ends too soon"
-            raise DataError(
-                f"{self._file}: its column {self.key[1]} cannot be read ({reason}); fetch the file anew"
-            ) from error
+            raise _unreadable(self._file, self.key[1], error) from error
 
 
 def _batches(file: Path, group: int, column: str, rows_at_once: int) -> Iterator[Any]:
@@ -123,9 +120,21 @@ def _batches(file: Path, group: int, column: str, rows_at_once: int) -> Iterator
 
 
 def _column(file: Path, name: str) -> list[Any]:
-    """One column of a file, or of a column of structures one field."""
-    with pq.ParquetFile(file) as opened:
-        return list(opened.read([name]).column(0).to_pylist())
+    """One column of a file, or of a column of structures one field.
+
+    Raises:
+        DataError: where it cannot be read.
+    """
+    try:
+        with pq.ParquetFile(file) as opened:
+            return list(opened.read([name]).column(0).to_pylist())
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise _unreadable(file, name, error) from error
+
+
+def _unreadable(file: Path, column: str, error: Exception) -> DataError:
+    reason = " ".join(str(error).split())[:200] or "it ends too soon"
+    return DataError(f"{file}: its column {column} cannot be read ({reason}); fetch the file anew")
 
 
 def _is_bytes(kind: Any) -> bool:
