@@ -17,7 +17,7 @@ from typing import Any
 import filelock
 
 from alexnet_sweep.errors import FolderError, OtherFormat
-from alexnet_sweep.files import half_written, names_a_folder
+from alexnet_sweep.files import half_written, names_a_folder, read_file
 from alexnet_sweep.identity import sources_hash
 from alexnet_sweep.locks import DEAD_AFTER_SECONDS
 from alexnet_sweep.plugins import RECORDED, nested_targets
@@ -271,7 +271,8 @@ class Cleaner:
 
     def _half_written_beside(self) -> list[Finding]:
         """What was to become a file of a study, or a pointer; not if it may still be written."""
-        left = half_written(self.runs / "_trained", None)
+        trained = self.runs / "_trained"
+        left = half_written(trained, None) if _is(trained, stat.S_ISDIR) else []
         for study in _inside(self.runs / "_studies"):
             left += half_written(study, STUDY_FILES) if _is(study, stat.S_ISDIR) else []
         measured = [(path, *_measured(path)) for path in left]
@@ -339,7 +340,7 @@ def _result(folder: RunFolder) -> dict[str, Any] | None:
 def _kind_of(store: Path) -> tuple[str, str] | None:
     """What the config of a run that uses a packed store says of it."""
     try:
-        meta = json.loads((store / "meta.json").read_text(encoding="utf-8"))
+        meta = json.loads(read_file(store / "meta.json"))
         return str(meta["name"]), str(meta["stored_px"])
     except (OSError, ValueError, KeyError, TypeError):
         return None  # damaged: nobody can use it
@@ -354,7 +355,7 @@ def _is_found(package: str) -> bool:
 
 def _named(pointer: Path) -> str:
     try:
-        return (pointer.read_text(encoding="utf-8").split() or ["."])[0]
+        return (read_file(pointer).decode().split() or ["."])[0]
     except (OSError, UnicodeDecodeError):
         return "."
 

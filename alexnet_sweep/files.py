@@ -18,7 +18,7 @@ from alexnet_sweep.errors import CannotWrite, FolderError
 from alexnet_sweep.wording import amount
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no mistake in a path, which EACCES may be
-MOST_JSON_BYTES = 1 << 28
+MOST_READ_BYTES = 1 << 28  # of a file of text
 
 HALF_WRITTEN = re.compile(r"\.(.+)\.[a-z0-9_]{8}")  # as `whole_file` names them
 
@@ -98,8 +98,32 @@ def remove_leftovers(folder: Path, older_than_seconds: float = 0.0) -> None:
 
 def digest_of(path: Path) -> str:
     """SHA-256 of a file, in hex."""
+    check_is_file(path)
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def check_is_file(path: Path) -> None:
+    """Refuse what is no file, nor a link to one: a pipe or a device would be waited for, or never end.
+
+    Raises:
+        OSError: saying so, or where it cannot be found.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "no file", str(path))
+
+
+def read_file(path: Path) -> bytes:
+    """All of a file that may be somebody else's.
+
+    Raises:
+        OSError: where there is none, or it is no file, or one of an absurd size.
+    """
+    check_is_file(path)
+    size = path.stat().st_size
+    if size > MOST_READ_BYTES:
+        raise OSError(errno.EFBIG, f"{amount(size)}", str(path))
+    return path.read_bytes()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -118,15 +142,13 @@ def read_json(path: Path) -> dict[str, Any] | None:
         FolderError: where it cannot be read, or holds something else.
     """
     try:
-        told = path.stat()
-        if not stat.S_ISREG(told.st_mode) or told.st_size > MOST_JSON_BYTES:  # a pipe would never end
-            what = amount(told.st_size) if stat.S_ISREG(told.st_mode) else "no file"
-            raise FolderError(f"{path}: {what}; move its folder away to start it again")
-        content = path.read_bytes()
+        content = read_file(path)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise FolderError(f"{path}: cannot be read ({error.strerror})") from error
+        raise FolderError(
+            f"{path}: cannot be read ({error.strerror}); move its folder away to start it again"
+        ) from error
     try:
         value = json.loads(content)
         if b"\\ud" in content.lower():  # halves of signs, which nothing could write down again

@@ -43,6 +43,8 @@ def held(lock: Path, patience: float, kind: type[FolderError] = FolderError) -> 
             break
         except filelock.Timeout:
             pass
+        except OSError as error:  # a folder in its place, or a link, which is not followed
+            raise kind(f"{lock}: cannot be locked ({error.strerror}); remove it, and start again") from error
         who = told_by(owner).get("who", "another process")
         if overtaken(lock, owner):
             continue

@@ -16,7 +16,7 @@ from typing import Any
 
 from alexnet_sweep import machine
 from alexnet_sweep.errors import FolderError, one_line
-from alexnet_sweep.files import names_a_folder
+from alexnet_sweep.files import names_a_folder, read_file
 from alexnet_sweep.queues import QueueError, Seen
 from alexnet_sweep.store import DONE, FAILED, INTERRUPTED, RUNNING, RunFolder
 from alexnet_sweep.study_folder import Job, StudyFolder, study_folder
@@ -304,7 +304,7 @@ def _seconds_a_step(status: dict[str, Any]) -> float | None:
 def _last_error(folder: RunFolder) -> tuple[float | None, str | None]:
     """Of the last whole row of metrics: held out if there is such a part, else on clean training images."""
     try:
-        text = folder.metrics.read_text(encoding="utf-8")
+        text = read_file(folder.metrics).decode()
     except (OSError, UnicodeDecodeError):
         return None, None
     rows = list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines()))

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from alexnet_sweep.errors import FolderError, SweepError
+from alexnet_sweep.files import check_is_file
 from alexnet_sweep.store import FAILED, RunFolder
 from alexnet_sweep.study_folder import Job
 
@@ -95,6 +96,7 @@ def cut_off(folder: RunFolder, job: Job, earlier: Collection[str], seen: Seen, q
     if status and status.get("job") != job.job and not folder.left_by(earlier):
         return None
     try:
+        check_is_file(job.log)
         with job.log.open("rb") as stream:
             stream.seek(max(0, job.log.stat().st_size - LOG_TAIL_BYTES))
             log = stream.read().decode(errors="replace")

@@ -31,9 +31,11 @@ from alexnet_sweep import formats, machine
 from alexnet_sweep.errors import CannotWrite, FolderError, OtherFormat, one_line
 from alexnet_sweep.files import (
     DISK,
+    check_is_file,
     digest_of,
     half_written,
     names_a_folder,
+    read_file,
     read_json,
     told,
     whole_file,
@@ -187,6 +189,7 @@ class RunFolder:
             FolderError: where the file cannot be read.
         """
         try:
+            check_is_file(self.predictions)
             table = pq.read_table(self.predictions, columns=columns)
             for column, kind in PREDICTED.items():
                 if column in columns:
@@ -208,6 +211,7 @@ class RunFolder:
             FolderError: where the file cannot be read.
         """
         try:
+            check_is_file(self.predictions)
             return list(pq.read_schema(self.predictions).names)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise FolderError(f"{self.predictions}: cannot be read ({one_line(error)})") from error
@@ -266,7 +270,7 @@ class RunFolder:
             FolderError: saying so.
         """
         try:
-            content = self.config.read_bytes()
+            content = read_file(self.config)
         except FileNotFoundError:  # the run's id says what it was
             return
         except OSError as error:
@@ -286,6 +290,7 @@ class RunFolder:
             raise FolderError(f"{self.result}: {wrong or 'lacks errors of the split test'}")
         expected = sum(views["centre"]["images"] for views in result["errors"].values())
         try:
+            check_is_file(self.predictions)
             metadata = pq.read_metadata(self.predictions)
         except (OSError, ValueError, pa.ArrowException) as error:  # what a damaged file makes of pyarrow
             raise FolderError(f"{self.predictions}: cannot be read ({one_line(error)})") from error
@@ -309,13 +314,13 @@ class RunFolder:
     def read_config(self) -> dict[str, Any] | None:
         """The config that was written; None where there is none that can be read."""
         try:
-            config = yaml.load(self.config.read_text(encoding="utf-8"), Loader=_SafeLoader)
+            config = yaml.load(read_file(self.config).decode(), Loader=_SafeLoader)
         except (OSError, ValueError, RecursionError, yaml.YAMLError):
             return None
         return config if isinstance(config, dict) else None
 
     def copy_metrics(self, source: "RunFolder") -> None:
-        write_text(self.metrics, source.metrics.read_text(encoding="utf-8"))
+        write_text(self.metrics, read_file(source.metrics).decode())
 
     def read_provenance(self) -> dict[str, Any]:
         return read_json(self.provenance) or {}
@@ -511,7 +516,7 @@ def newest_runs(runs: Path, most: int = 300) -> list[RunFolder]:
 def trained_as(runs: Path, training_id: str, source_hash: str) -> RunFolder | None:
     """A finished run that has trained just this with the same sources, and whose weights are there, if one is known."""
     try:
-        run_id, sources = (runs / "_trained" / training_id).read_text(encoding="utf-8").split()
+        run_id, sources = read_file(runs / "_trained" / training_id).decode().split()
         if not names_a_folder(run_id) or sources != source_hash:
             return None
         folder = RunFolder(runs / run_id)

@@ -17,7 +17,7 @@ from typing import Any
 
 from alexnet_sweep import formats
 from alexnet_sweep.errors import FolderError, OtherFormat, one_line
-from alexnet_sweep.files import names_a_folder, read_json, write_json, write_text
+from alexnet_sweep.files import names_a_folder, read_file, read_json, write_json, write_text
 from alexnet_sweep.locks import held
 
 LOCK_PATIENCE_SECONDS = 300.0
@@ -80,7 +80,7 @@ class StudyFolder:
     def last_cancelled(self) -> str | None:
         """Another word after each time that it was cancelled."""
         try:
-            return (self.path / "cancelled").read_text(encoding="utf-8")
+            return read_file(self.path / "cancelled").decode(errors="replace")
         except OSError:
             return None
 

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from alexnet_sweep import machine
 from alexnet_sweep.clean import main
 from alexnet_sweep.cleaner import Cleaner, Finding, LeftAlone, _empty
+from alexnet_sweep.errors import FolderError
 from alexnet_sweep.identity import sources_hash
 from alexnet_sweep.locks import DEAD_AFTER_SECONDS
 from alexnet_sweep.store import RunFolder, note_trained
@@ -507,10 +509,29 @@ def test_links_out_of_the_runs_folder_are_not_followed(
     (runs / "_data").symlink_to(elsewhere / "_data")
     (runs / "_trained").symlink_to(elsewhere / "_trained")
     inside = make_run(runs, 1)
+    half = elsewhere / "_trained" / ".aaaa.abcdefgh"
+    half.write_text("half")
+    os.utime(half, (0, 0))
+    before = everything(elsewhere)
     inside.checkpoint.symlink_to(elsewhere / "kept.txt")
     (inside.path / "set_aside-1").symlink_to(elsewhere)
     assert cleaned("--yes") == ["nothing to delete"]
     assert everything(elsewhere) == before
+
+
+@pytest.mark.parametrize("name", [".lock", ".lock.owner", "status.json", "result.json", "config.yaml"])
+def test_nothing_is_written_through_a_link_in_a_run_folder(runs: Path, tmp_path: Path, name: str) -> None:
+    stale = make_run(runs, stale=True)
+    mine = tmp_path / "mine"
+    mine.write_bytes((stale.path / name).read_bytes() if (stale.path / name).exists() else b"mine")
+    before = mine.read_bytes()
+    (stale.path / name).unlink(missing_ok=True)
+    (stale.path / name).symlink_to(mine)
+    assert main(["--yes", "--runs", str(runs)]) in (0, 1)
+    assert mine.read_bytes() == before
+    with suppress(FolderError), stale.claimed(1):
+        pass
+    assert mine.read_bytes() == before
 
 
 def test_a_link_inside_of_what_goes_goes_without_its_target(

@@ -7,8 +7,10 @@ import json
 import os
 import random
 import shutil
+import signal
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,19 @@ from PIL import Image
 
 import alexnet_sweep.clean
 import alexnet_sweep.compare
+import alexnet_sweep.evaluate
+import alexnet_sweep.inspect.__main__
 import alexnet_sweep.report.__main__
 import alexnet_sweep.status
+from alexnet_sweep.config import SweepConfig
 from alexnet_sweep.data.decode import BadImage, decode
-from alexnet_sweep.errors import FolderError
+from alexnet_sweep.data.opening import content_id
+from alexnet_sweep.errors import DataError, FolderError
+from alexnet_sweep.ledger import decide
 from alexnet_sweep.report.write import write_report
 from alexnet_sweep.store import RunFolder, note_trained, trained_as
 from alexnet_sweep.study_folder import study_folder
+from conftest import Compose
 from hand_made import Run, make_run, make_study, ranked
 from test_html import Page
 
@@ -285,6 +293,11 @@ VERBS = [
     (alexnet_sweep.compare.main, ["hand", "hand"]),
     (alexnet_sweep.report.__main__.main, ["hand"]),
 ]
+LOOKS = [
+    (alexnet_sweep.evaluate.main, ["000000000000"]),
+    (alexnet_sweep.inspect.__main__.main, ["000000000000"]),
+]
+SWEEP = SweepConfig(stale="keep", retrain=None, retries=1, on_failure="continue", max_runs=1000)
 
 
 def places(value: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -380,10 +393,108 @@ def test_predictions_of_another_kind_leave_their_run_out(tmp_path: Path) -> None
         assert "unreadable" in text, table
 
 
-def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
-    make_study(tmp_path, {("base", 0): ranked([1, 2])})
-    result = RunFolder(tmp_path / "000000000000").result
-    result.unlink()
-    os.mkfifo(result)
-    with pytest.raises(FolderError, match="no file"):
-        RunFolder(tmp_path / "000000000000").read_result()
+# --- no files at all ---
+
+
+def linked_round(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+ODD: dict[str, Callable[[Path], None]] = {
+    "a pipe": os.mkfifo,
+    "a folder": Path.mkdir,
+    "a link to a device": lambda path: path.symlink_to("/dev/zero"),
+    "a link to itself": linked_round,
+}
+
+
+@pytest.fixture
+def in_time() -> Iterator[None]:
+    """What waits for a pipe is interrupted."""
+
+    def late(number: int, frame: object) -> None:
+        raise AssertionError("does not end")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", ODD.values(), ids=ODD)
+def test_what_is_no_file_is_neither_waited_for_nor_read(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    in_time: None,
+    make: Callable[[Path], None],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    runs, verbs = Path("runs"), [*VERBS[:-1], *LOOKS]
+    names = ("result.json", "predictions.parquet", "config.yaml", "provenance.json", "metrics.csv")
+    places = [runs / "000000000000" / name for name in (*names, "weights.safetensors")]
+    places += [runs / "000000000003" / name for name in ("status.json", "metrics.csv", "checkpoint.pt")]
+    places += [runs / "_studies/hand" / name for name in ("plan.json", "jobs.json", "jobs", "cancelled")]
+    for path in (*places, runs / "_trained/aaaa", runs / "_data/0123456789abcdef/meta.json"):
+        shutil.rmtree(runs, ignore_errors=True)
+        strangers(runs)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        make(path)
+        for verb, words in verbs:
+            code = verb(words)
+            printed = capsys.readouterr()
+            about = (path, words, printed.err)
+            assert code == 0 or (code == 2 and len(printed.err.splitlines()) == 1 and not printed.out), about
+        with suppress(FolderError):
+            decide(RunFolder(path.parent), SWEEP, "sources")
+        assert trained_as(runs, "aaaa", "sources") is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", ODD.values(), ids=ODD)
+def test_a_report_leaves_out_a_run_whose_files_are_no_files(
+    tmp_path: Path, in_time: None, make: Callable[[Path], None]
+) -> None:
+    for name in ("result.json", "predictions.parquet"):
+        shutil.rmtree(tmp_path / "runs", ignore_errors=True)
+        strangers(tmp_path / "runs")
+        path = tmp_path / "runs/000000000002" / name
+        path.unlink()
+        make(path)
+        assert "unreadable" in write_report("hand", tmp_path / "runs", tmp_path / "reports").text, name
+
+
+# --- data folders ---
+
+
+@pytest.mark.parametrize("make", [ODD["a pipe"], *list(ODD.values())[2:]], ids=["a pipe", *list(ODD)[2:]])
+@pytest.mark.parametrize("name", ["train/red/odd.png", "val/red/labels.txt", "odd.parquet"])
+def test_what_is_no_file_among_the_images_is_refused_by_its_name(
+    photos: Path, composed: Compose, in_time: None, make: Callable[[Path], None], name: str
+) -> None:
+    make(photos / name)
+    with pytest.raises(DataError, match=name) as told:
+        content_id(composed("data=folder", f"data.path={photos}").data)
+    assert "\n" not in str(told.value)
+
+
+def test_an_image_that_has_become_a_pipe_is_no_image(tmp_path: Path, in_time: None) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(BadImage, match=r"^image train/a\.png: cannot be read \(.*no file"):
+        decode(str(tmp_path / "a.png"), "train/a.png")
+
+
+def test_links_that_make_more_paths_than_can_be_walked_are_refused(
+    tmp_path: Path, composed: Compose, in_time: None
+) -> None:
+    for number in range(12):
+        folder = tmp_path / "data" / f"class{number}"
+        folder.mkdir(parents=True)
+        for other in range(12):
+            (folder / f"to{other}").symlink_to(f"../class{other}")
+    with pytest.raises(DataError, match=r"^data\.path=.*: links lead to .* in more than 100 ways; keep one") as told:
+        content_id(composed("data=folder", f"data.path={tmp_path / 'data'}").data)
+    assert "\n" not in str(told.value)

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import stat
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ IMAGE_SUFFIXES = frozenset(
 WHOLE_BYTES = 64 << 20  # a folder up to this size is hashed whole, and of a larger one each file of answers or names
 SAMPLED = IMAGE_SUFFIXES | {".xml"}  # of which there may be a million
 SAMPLED_FILES = 256
+MOST_WAYS = 100  # by which links may lead to one folder
 SAMPLED_BYTES = 64 << 10
 
 
@@ -49,12 +52,18 @@ def files_below(path: str, suffixes: frozenset[str] | None = IMAGE_SUFFIXES) -> 
 def _places(folder: Path) -> Iterator[tuple[str, list[str]]]:
     """Folders below one, and their files; links are followed, but not into a folder that they lie in."""
     above: dict[str, frozenset[tuple[int, int]]] = {}
+    ways: Counter[tuple[int, int]] = Counter()
     for place, inner, names in os.walk(folder, followlinks=True):
         told = Path(place).stat()
         around, own = above.pop(place, frozenset()), (told.st_dev, told.st_ino)
         if own in around:
             inner.clear()
             continue
+        ways[own] += 1
+        if ways[own] > MOST_WAYS:  # links among a few folders make more paths than anybody can walk
+            raise DataError(
+                f"data.path={folder}: links lead to {place} in more than {MOST_WAYS} ways; keep one of them"
+            )
         above |= {os.path.join(place, name): around | {own} for name in inner}  # noqa: PTH118  as os.walk writes it
         yield place, names
 
@@ -68,9 +77,13 @@ def hash_files(files: list[str], folder: Path) -> str:
     """A digest of files by their names below a folder; see `data.opening.content_id` for how much of them is read."""
     digest = hashlib.sha256()
     try:
-        sizes = [(folder / file).stat().st_size for file in files]
+        told = [(folder / file).stat() for file in files]
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror}); mend or remove it") from error
+    odd = next((file for file, found in zip(files, told, strict=True) if not stat.S_ISREG(found.st_mode)), None)
+    if odd is not None:
+        raise DataError(f"{folder / odd}: a pipe or a device, no file; remove it")
+    sizes = [found.st_size for found in told]
     whole = sum(sizes) <= WHOLE_BYTES
     every = -(-len(files) // SAMPLED_FILES)
     for index, (file, size) in enumerate(zip(files, sizes, strict=True)):

@@ -45,6 +45,8 @@ def decode(content: bytes | str | Path | None, image_id: str, side: int | None =
     if content is None:
         raise BadImage(f"image {image_id}: the row is empty; remove it from the data set, or set data.skip_bad=true")
     try:
+        if not isinstance(content, bytes) and Path(content).exists() and not Path(content).is_file():
+            raise ValueError("a pipe or a device, no file")
         with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content, formats=FORMATS) as image:
             if max(image.size) > LONGEST_SIDE:
                 raise ValueError(f"{image.width} × {image.height} pixels; allowed: {LONGEST_SIDE:,} a side")

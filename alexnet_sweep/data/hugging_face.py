@@ -23,6 +23,7 @@ from alexnet_sweep.data.source import Encoded, Source, Split
 from alexnet_sweep.data.split_names import train_and_test
 from alexnet_sweep.data.splits import hold_out
 from alexnet_sweep.errors import DataError, nearest
+from alexnet_sweep.files import check_is_file
 
 Cells = Callable[[list[int]], Sequence[dict[str, Any] | None]]  # bytes and paths of some rows
 
@@ -139,6 +140,7 @@ def _check_names(data: DataConfig) -> None:
     known: tuple[str, list[str]] | None = None
     for file in sorted(Path(data.path).rglob("*.parquet")):
         try:
+            check_is_file(file)  # a hidden one, which nobody else looks at, may be a pipe
             told = (pq.read_schema(file).metadata or {}).get(b"huggingface", b"{}")
             names = json.loads(told)["info"]["features"][data.label_column]["names"]
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from alexnet_sweep.errors import DataError
+from alexnet_sweep.files import check_is_file
 from alexnet_sweep.launching import cores_of_a_run
 
 KINDS = ("raw", "jpeg")
@@ -50,9 +51,11 @@ def open_images(folder: Path, split: str, side: int | None = None) -> Images:
     raw, coded = folder / f"{split}.images.npy", folder / f"{split}.images.jpeg"
     images: Images
     if coded.is_file():
+        check_is_file(folder / f"{split}.ends.npy")
         content, ends = np.memmap(coded, np.uint8, "r"), np.load(folder / f"{split}.ends.npy")
         images = JpegImages(coded, content, ends)
     else:
+        check_is_file(raw)
         pixels: NDArray[np.uint8] = np.load(raw, mmap_mode="r")
         if pixels.ndim != 4 or pixels.dtype != np.uint8 or pixels.shape[1] != 3:
             raise ValueError(f"{raw.name} holds {pixels.dtype} {pixels.shape}")

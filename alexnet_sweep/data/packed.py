@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from alexnet_sweep import formats
 from alexnet_sweep.data.images import Images, open_images
 from alexnet_sweep.errors import DataError
-from alexnet_sweep.files import write_json
+from alexnet_sweep.files import check_is_file, read_file, write_json
 
 DAMAGE = (OSError, ValueError, KeyError, EOFError, SyntaxError, zipfile.BadZipFile)  # what numpy makes of cut files
 SPLITS = ("train", "test")
@@ -66,7 +66,7 @@ def read_meta(folder: Path) -> Meta:
         DataError: where it cannot be read, or belongs to another folder.
     """
     try:
-        values = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        values = json.loads(read_file(folder / "meta.json"))
         formats.check(formats.STORE, values.pop("format"), folder)
         meta = Meta(**values)
         if meta.fingerprint != folder.name:
@@ -77,7 +77,7 @@ def read_meta(folder: Path) -> Meta:
 
 
 def read_ids(folder: Path, split: str) -> list[str]:
-    return (folder / f"{split}.ids.txt").read_text(encoding="utf-8").split("\n")[:-1]
+    return _file(folder / f"{split}.ids.txt").read_text(encoding="utf-8").split("\n")[:-1]
 
 
 def read_packed(folder: Path) -> Packed:
@@ -90,7 +90,7 @@ def read_packed(folder: Path) -> Packed:
     check_sums(folder)
     try:
         images = {s: open_images(folder, s, meta.stored_px) for s in SPLITS}
-        labels = {s: np.load(folder / f"{s}.labels.npy") for s in SPLITS}
+        labels = {s: np.load(_file(folder / f"{s}.labels.npy")) for s in SPLITS}
         ids = {s: read_ids(folder, s) for s in SPLITS}
     except DAMAGE as error:
         raise _damaged(folder, error) from error
@@ -121,7 +121,7 @@ def check_sums(folder: Path, *, all_images: bool = False) -> None:
         DataError: saying which file.
     """
     try:
-        told = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+        told = json.loads(read_file(folder / CHECKSUMS))
     except FileNotFoundError:
         return
     except (OSError, ValueError) as error:
@@ -150,7 +150,7 @@ def _small(folder: Path) -> list[str]:
 def _crc(path: Path, first: int = 0) -> int:
     """CRC-32 of a file from a place on."""
     found = 0
-    with path.open("rb") as stream:
+    with _file(path).open("rb") as stream:
         stream.seek(first)
         while block := stream.read(BLOCK_BYTES):
             found = zlib.crc32(block, found)
@@ -164,11 +164,16 @@ def read_colours(folder: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]
         DataError: where their files are missing or cut short.
     """
     try:
-        mean: NDArray[np.float64] = np.load(folder / "mean.npy")
-        with (folder / "colours.npz").open("rb") as stream, np.load(stream) as colours:
+        mean: NDArray[np.float64] = np.load(_file(folder / "mean.npy"))
+        with _file(folder / "colours.npz").open("rb") as stream, np.load(stream) as colours:
             return mean, colours["eigenvalues"], colours["eigenvectors"]
     except DAMAGE as error:
         raise _damaged(folder, error) from error
+
+
+def _file(path: Path) -> Path:
+    check_is_file(path)
+    return path
 
 
 def _damaged(folder: Path, error: Exception) -> DataError:

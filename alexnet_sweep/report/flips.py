@@ -24,7 +24,7 @@ from alexnet_sweep import formats
 from alexnet_sweep.data.images import Images, open_images
 from alexnet_sweep.data.packed import read_ids
 from alexnet_sweep.errors import FolderError
-from alexnet_sweep.files import names_a_folder
+from alexnet_sweep.files import names_a_folder, read_file
 from alexnet_sweep.store import RunFolder
 
 FLIP_BYTES = 150  # of a flip in the page, without its image's name and picture
@@ -304,7 +304,7 @@ class _Packed:
             if not names_a_folder(mark):
                 raise ValueError("leads elsewhere")
             folder = runs / "_data" / mark
-            meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+            meta = json.loads(read_file(folder / "meta.json"))
             formats.check(formats.STORE, meta.get("format"), folder)
             names = meta["class_names"]
             ids, images = read_ids(folder, "test"), open_images(folder, "test")
