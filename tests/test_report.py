@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -189,6 +190,18 @@ def test_a_run_resumed_under_other_settings_is_mixed(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "runs" / f"{2:012x}")
     restate(folder, earlier_effective=[{"device": "cuda", "cpu_threads": 1}])
     assert "device: cpu and cuda" in write_report("hand", tmp_path / "runs", tmp_path / "reports").text
+
+
+def test_every_run_stands_with_its_error_and_its_distance_from_the_baseline_of_its_seed(tmp_path: Path) -> None:
+    runs = {("base", 0): wrong("0111"), ("base", 1): wrong("0001"), ("off", 0): wrong("0011"), ("off", 1): None}
+    text = write_report(make_study(tmp_path, runs), tmp_path, tmp_path / "reports").text
+    rows = [re.split(r" *\| *", line)[1:-1] for line in text.split("## Runs")[1].splitlines() if line.startswith("| ")]
+    assert [(row[1], *row[3:5]) for row in rows[1:]] == [
+        ("0", "75.00", ""),
+        ("1", "25.00", ""),
+        ("0", "50.00", "−25.00"),
+        ("1", "", ""),
+    ]
 
 
 def test_runs_made_with_different_settings_are_said_to_be_mixed(tmp_path: Path) -> None:

@@ -9,14 +9,14 @@ import pandas as pd
 from alexnet_sweep.aggregate import RunRecord, values_of
 from alexnet_sweep.comparable import by_design, effective_settings, mixed_settings
 from alexnet_sweep.doubt import BOTH, CONSERVATIVE, IMAGES, SPARSE
-from alexnet_sweep.findings import Findings
+from alexnet_sweep.findings import HEADLINE, Findings
 from alexnet_sweep.report.beside_paper import claims, published_errors
 from alexnet_sweep.report.differences import effects, fit, other_tables, ways, what_matters
 from alexnet_sweep.report.document import Block, Document, Figure, Heading, Listing, Notice, Paragraph, Table
 from alexnet_sweep.report.first_layer import FIGURE as KERNELS
 from alexnet_sweep.report.first_layer import FirstLayer
 from alexnet_sweep.report.first_layer import section as first_layer_section
-from alexnet_sweep.report.numbers import either
+from alexnet_sweep.report.numbers import either, signed
 from alexnet_sweep.report.together import ensembles
 from alexnet_sweep.wording import counted
 
@@ -200,17 +200,39 @@ def _which_counts(done: Sequence[RunRecord]) -> str:
 def _runs(findings: Findings) -> list[Block]:
     labels, compared = findings.evidence.labels, _compared(findings)
     unlike = [out.record for out in findings.kept_out]
+    errors = {
+        record.run_id: error for record in findings.evidence.done if (error := _headline_error(record)) is not None
+    }
+    baseline = {
+        record.seed: errors[record.run_id]
+        for record in findings.evidence.done
+        if record.arm_id == findings.evidence.baseline and record.run_id in compared & errors.keys()
+    }
     rows = []
     for record in findings.evidence.records:
         state = record.state
         if record.done:
             marks = ["not compared"] if record.run_id not in compared else ["not alike"] if record in unlike else []
             state = ", ".join([state, *marks, *(["stale"] if _stale(findings, record) else [])])
-        rows.append([labels[record.arm_id], str(record.seed), record.run_id, state, record.failure])
-    head = ["arm", "seed", "run", "state", "reason"]
+        error = errors.get(record.run_id)
+        beside = baseline.get(record.seed) if record.arm_id != findings.evidence.baseline else None
+        told = "" if error is None else f"{100 * error:.2f}"
+        delta = "" if error is None or beside is None or record.run_id not in compared else signed(error - beside)
+        rows.append([labels[record.arm_id], str(record.seed), record.run_id, told, delta, state, record.failure])
+    head = ["arm", "seed", "run", "Top-1 error", "Δ of this seed", "state", "reason"]
     if not any(row[-1] for row in rows):
         head, rows = head[:-1], [row[:-1] for row in rows]
-    return [Heading("Runs"), Table.of(head, rows, "lrrl" + "l" * (len(head) - 4))]
+    return [
+        Heading("Runs"),
+        Table.of(head, rows, "lrrrrl" + "l" * (len(head) - 6)),
+        Paragraph("Test error in %, averaged views, and by how much it is above the baseline's of the same seed."),
+    ]
+
+
+def _headline_error(record: RunRecord) -> float | None:
+    split, view, metric = HEADLINE
+    error: float | None = ((record.result or {})["errors"].get(split, {}).get(view) or {}).get(f"{metric}_error")
+    return error
 
 
 def _provenance(findings: Findings, command: str) -> list[Block]:
