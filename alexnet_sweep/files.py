@@ -113,6 +113,18 @@ def check_is_file(path: Path) -> None:
         raise OSError(errno.EINVAL, "no file", str(path))
 
 
+def to_be_continued(path: Path) -> Path:
+    """The path of a file that is written on where it lies: free, or a file of its own.
+
+    Raises:
+        FolderError: for a link, which leads elsewhere, and for a pipe, a folder or a device.
+    """
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise FolderError(f"{path}: no file of its own, and is to be written on; remove it")
+    return path
+
+
 def read_file(path: Path) -> bytes:
     """All of a file that may be somebody else's.
 

@@ -10,6 +10,7 @@ from loguru import logger
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from alexnet_sweep.files import to_be_continued
 from alexnet_sweep.store import RunFolder
 from alexnet_sweep.train import Step
 
@@ -31,8 +32,12 @@ TAGS = {
 
 @contextmanager
 def logging_to(folder: RunFolder) -> Iterator[None]:
-    """Send the log to the run's own file too, for as long as the block lasts."""
-    file = logger.add(folder.log, format=LOG_LINE, level="DEBUG")
+    """Send the log to the run's own file too, for as long as the block lasts.
+
+    Raises:
+        FolderError: where that is no file of its own.
+    """
+    file = logger.add(to_be_continued(folder.log), format=LOG_LINE, level="DEBUG")
     try:
         yield
     finally:

@@ -10,6 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
 from alexnet_sweep.report.document import Document, Figure, Heading, Paragraph, Table
 from alexnet_sweep.report.flips import arm_flips
@@ -22,10 +25,6 @@ from hand_made import Run, restate
 from hand_made import make_study as made_by_hand
 from test_flips import LABELLED, make_store, make_study
 from test_html import SVG
-
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
 
 HOSTILE = "</script><img src=x onerror=\"document.title='ran'\"><script>document.title='ran'</script>"
 IMAGE, BROKEN = ":last-child", ":nth-child(3)"  # columns

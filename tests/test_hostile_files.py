@@ -31,6 +31,7 @@ from alexnet_sweep.config import SweepConfig
 from alexnet_sweep.data.decode import BadImage, decode
 from alexnet_sweep.data.opening import content_id
 from alexnet_sweep.errors import DataError, FolderError
+from alexnet_sweep.job import run
 from alexnet_sweep.ledger import decide
 from alexnet_sweep.report.write import write_report
 from alexnet_sweep.store import RunFolder, note_trained, trained_as
@@ -465,6 +466,20 @@ def test_a_report_leaves_out_a_run_whose_files_are_no_files(
         path.unlink()
         make(path)
         assert "unreadable" in write_report("hand", tmp_path / "runs", tmp_path / "reports").text, name
+
+
+@pytest.mark.parametrize("make", [*ODD.values(), lambda path: path.symlink_to("mine")], ids=[*ODD, "a link to a file"])
+def test_a_log_that_leads_elsewhere_is_not_written_on(
+    micro: Compose, tmp_path: Path, in_time: None, make: Callable[[Path], None]
+) -> None:
+    folder = RunFolder(tmp_path / "runs" / "0123456789ab")
+    folder.path.mkdir(parents=True)
+    make(folder.log)
+    mine = folder.path / "mine"
+    mine.write_text("mine")
+    with pytest.raises(FolderError, match=r"train\.log: no file of its own, and is to be written on; remove it$"):
+        run(micro("trainer.epochs=1"), folder.run_id)
+    assert mine.read_text() == "mine" and folder.read_result() is None
 
 
 # --- data folders ---

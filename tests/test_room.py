@@ -17,7 +17,7 @@ from alexnet_sweep.data.packed import Meta
 from alexnet_sweep.errors import SweepError
 from alexnet_sweep.estimate import work_of
 from alexnet_sweep.room import Disk, check_room, disks
-from conftest import Compose, Main
+from conftest import Compose, Main, lacking
 
 SMALL = ("model.width=0.05", "trainer.epochs=1", "trainer.cpu_threads=1", "eval.clean_train_images=64")
 META = Meta("f" * 16, "digits", [str(number) for number in range(10)], {"train": 1437, "test": 360}, 32)
@@ -108,10 +108,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "disk"
     place.mkdir()
     if os.getuid() != 0:
-        pytest.skip("only root may mount a file system")
+        lacking("only root may mount a file system")
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=7m", "tmpfs", place], capture_output=True, check=False)
     if done.returncode:
-        pytest.skip("no file system can be mounted here")
+        lacking("no file system can be mounted here")
     try:
         yield place
     finally:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from alexnet_sweep import failpoints, formats
 from alexnet_sweep.data.colours import Sums
-from alexnet_sweep.files import whole_file
+from alexnet_sweep.files import to_be_continued, whole_file
 
 STATE = "state.npz"
 
@@ -156,7 +156,7 @@ def _header(count: int, side: int) -> bytes:
 
 def _continued(path: Path, header: bytes, length: int) -> IO[bytes]:
     """A file cut to `length`, to be written on from there; begun with its header where that is all of it."""
-    stream = path.open("r+b" if path.is_file() else "w+b")
+    stream = to_be_continued(path).open("r+b" if path.is_file() else "w+b")
     if length == len(header):
         stream.write(header)
     stream.truncate(length)
