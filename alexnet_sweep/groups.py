@@ -1,18 +1,26 @@
 """The config groups and their options, as the folders under `conf/` have them. Imports nothing heavy."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+DEEPEST = 2  # aug/lighting, hydra/launcher
 
 
 def options(own: Path | None = None) -> dict[str, list[str]]:
     """Options by group, ours and those in the user's folder: `{"model/lrn": ["first_only", "off", "on"], …}`."""
     found: dict[str, set[str]] = {}
     for root in (conf_folder(), *([own] if own else [])):
-        for file in root.rglob("*.yaml"):
-            group = file.parent.relative_to(root).as_posix()
-            if group != ".":
-                found.setdefault(group, set()).add(file.stem)
+        for file in _files(root, DEEPEST):
+            found.setdefault(file.parent.relative_to(root).as_posix(), set()).add(file.stem)
     return {group: sorted(names) for group, names in sorted(found.items())}
+
+
+def _files(folder: Path, deepest: int) -> Iterator[Path]:
+    """Options below a folder, which may be anything: no run folders, no hidden ones, and no deeper than groups are."""
+    for inner in sorted(folder.iterdir()) if deepest and folder.is_dir() else ():
+        if inner.is_dir() and inner.name[0] not in "._" and not (inner / "config.yaml").exists():
+            yield from inner.glob("*.yaml")
+            yield from _files(inner, deepest - 1)
 
 
 def own_folder(arguments: Sequence[str]) -> Path | None:

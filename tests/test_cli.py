@@ -95,12 +95,16 @@ def test_options_of_ones_own_are_listed_beside_ours(
     for path in ("model/lrn/mine.yaml", "mix/mine.yaml"):
         (folder / path).parent.mkdir(parents=True)
         (folder / path).write_text("{}\n")
+    for path in ("runs/0123456789ab/config.yaml", ".cache/lrn/other.yaml", "a/b/c/d.yaml"):
+        (folder / path).parent.mkdir(parents=True)
+        (folder / path).write_text("{}\n")
     assert main(f"--config-dir={folder}", "model/lrn=mien") == 2
     names = ", ".join(sorted([*options()["model/lrn"], "mine"]))
     assert capsys.readouterr().err.strip() == f"model/lrn=mien: no such option. Did you mean 'mine'? Have: {names}"
     assert main("--help", "-cd", str(folder)) == 0
     listed = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line.startswith("  m"))
     assert listed["mix"] == "mine" and listed["model/lrn"] == names
+    assert not any(word in " ".join(listed) for word in ("runs", ".cache", "a/b"))
 
 
 def test_a_misspelt_key_in_a_config_file_names_the_file_and_the_key(
