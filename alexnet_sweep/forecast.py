@@ -272,7 +272,7 @@ def _action(row: Row, fits: bool | None) -> str:
 def _totals(study: Study, rows: Sequence[Row], fits: Sequence[bool | None], budget_seconds: float | None) -> list[str]:
     starting = [row for row in rows if row.starts]
     counts = Counter(str(row.decision.action) for row in rows)
-    lines = [", ".join(f"{count} {action}" for action, count in counts.items())]
+    lines = [", ".join(f"{count:,} {action}" for action, count in counts.items())]
     seconds = _sum(row.seconds for row in starting)
     if starting and seconds is None:
         lines.append("time: not known, no run has been measured here; --probe trains a few steps to find out")

@@ -136,5 +136,5 @@ def decide_all(
 def summary(decisions: Sequence[Decision]) -> str:
     """`4 runs: 3 done, 1 run`."""
     counts = Counter(str(decision.action) for decision in decisions)
-    parts = ", ".join(f"{number} {action}" for action, number in counts.items())
+    parts = ", ".join(f"{number:,} {action}" for action, number in counts.items())
     return f"{counted(len(decisions), 'run')}: {parts}"

@@ -354,4 +354,4 @@ def summary(rows: Sequence[Row]) -> str:
 def by_state(rows: Sequence[Row]) -> str:
     """`7 done, 1 running, 4 waiting`."""
     counts = Counter(row.state for row in rows)
-    return ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state]) or "none planned"
+    return ", ".join(f"{counts[state]:,} {state}" for state in STATES if counts[state]) or "none planned"
