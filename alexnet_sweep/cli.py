@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from loguru import logger
 from omegaconf import DictConfig, OmegaConf
 
 from alexnet_sweep.arguments import check_words, refused
@@ -212,4 +213,8 @@ def _run_one(config: Config, *, in_a_sweep: bool, team: "Team | None" = None) ->
     except InUse:
         if in_a_sweep:  # another process was quicker: it trains the run, or has
             return None
+        raise
+    except FolderError as error:
+        if in_a_sweep and str(error) not in str(folder.read_status().get("reason")):
+            logger.error("run {}: {}", name, error)  # launchers keep it to themselves
         raise

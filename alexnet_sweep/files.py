@@ -32,6 +32,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
     Raises:
         CannotWrite: for a full disk, or a folder that must not be written.
+        FolderError: where a folder is in its place.
     """
     with told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,12 +44,19 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
                 os.fsync(stream.fileno())
             Path(name).chmod(0o666 & ~_umask())
             failpoints.pass_by(f"{path.name}.beside")
-            Path(name).replace(path)
+            _put(Path(name), path)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
     failpoints.pass_by(f"{path.name}.renamed")
+
+
+def _put(written: Path, path: Path) -> None:
+    try:
+        written.replace(path)
+    except IsADirectoryError as error:
+        raise FolderError(f"{path}: cannot be written: it is a folder; remove it, and start again") from error
 
 
 @contextmanager

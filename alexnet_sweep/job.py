@@ -367,7 +367,7 @@ def _note_readers(config: Config, job: Assembly, number: int) -> None:
     logger.info("trainer.workers: {} batches are read ahead from here, as was fastest", number)
     try:
         remember(Path(config.paths.store), _readers_key(config, job), number)
-    except (OSError, CannotWrite) as error:  # a store of someone else's
+    except (OSError, FolderError) as error:  # a store of someone else's
         logger.warning("trainer.workers: {}; the next run will try again", error)
 
 

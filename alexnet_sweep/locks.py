@@ -18,7 +18,7 @@ import filelock
 from loguru import logger
 
 from alexnet_sweep import machine
-from alexnet_sweep.errors import CannotWrite, FolderError
+from alexnet_sweep.errors import FolderError
 from alexnet_sweep.files import read_json, write_json
 from alexnet_sweep.files import told as disk_told
 
@@ -33,8 +33,9 @@ def held(lock: Path, patience: float, kind: type[FolderError] = FolderError) -> 
 
     Raises:
         kind: where another process does not let go of it for so many seconds.
+        FolderError: where something stands in its place that cannot be locked.
     """
-    owner, late, told = _owner_file(lock), time.monotonic() + patience, False
+    owner, late, told = owner_file(lock), time.monotonic() + patience, False
     while True:
         taken = filelock.FileLock(lock)
         try:
@@ -44,7 +45,7 @@ def held(lock: Path, patience: float, kind: type[FolderError] = FolderError) -> 
         except filelock.Timeout:
             pass
         except OSError as error:  # a folder in its place, or a link, which is not followed
-            raise kind(f"{lock}: cannot be locked ({error.strerror}); remove it, and start again") from error
+            raise FolderError(f"{lock}: cannot be locked ({error.strerror}); remove it, and start again") from error
         who = told_by(owner).get("who", "another process")
         if overtaken(lock, owner):
             continue
@@ -57,8 +58,11 @@ def held(lock: Path, patience: float, kind: type[FolderError] = FolderError) -> 
         with Heartbeat(owner):
             yield
     finally:
-        owner.unlink(missing_ok=True)
-        taken.release()
+        try:
+            with suppress(IsADirectoryError):  # which is told of where it was to be written
+                owner.unlink(missing_ok=True)
+        finally:
+            taken.release()
 
 
 def overtaken(lock: Path, owner: Path) -> bool:
@@ -108,7 +112,7 @@ class Heartbeat:
 
     def _beat_on(self) -> None:
         while not self._ended.wait(EVERY_SECONDS):
-            with suppress(OSError, CannotWrite):  # a full disk is told of by whoever works here
+            with suppress(OSError, FolderError):  # a full disk is told of by whoever works here
                 self._beat()
 
     def _beat(self) -> None:
@@ -124,7 +128,7 @@ def told_by(owner: Path) -> dict[str, Any]:
         return {}
 
 
-def _owner_file(lock: Path) -> Path:
+def owner_file(lock: Path) -> Path:
     return lock.with_name(f"{lock.name}.owner")
 
 

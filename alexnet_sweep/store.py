@@ -42,7 +42,7 @@ from alexnet_sweep.files import (
     write_json,
     write_text,
 )
-from alexnet_sweep.locks import DEAD_AFTER_SECONDS, held
+from alexnet_sweep.locks import DEAD_AFTER_SECONDS, held, owner_file
 from alexnet_sweep.shape import COUNT, SHARE, TEXT, Each, Kind, Maybe, misfit
 
 DIGEST_LINE = "# sha256 of all before: "
@@ -114,6 +114,10 @@ class RunFolder:
     @property
     def failure(self) -> Path:
         return self.path / "failure.txt"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / ".lock"
 
     @property
     def names(self) -> set[str]:
@@ -340,6 +344,13 @@ class RunFolder:
         except FolderError:
             return {}
 
+    def in_the_way(self) -> str | None:
+        """What stands where a process that claims the run writes, and so keeps it from saying anything there."""
+        for path in (self.lock, owner_file(self.lock), self.status):
+            if path.is_dir() or (path == self.lock and path.is_symlink()):
+                return f"{path} is no file; remove it"
+        return None
+
     def left_by(self, jobs: Collection[str]) -> bool:
         """Whether the last to work on it was one of these jobs or none at all, and has left it without ending it."""
         status = self.read_status()
@@ -354,7 +365,7 @@ class RunFolder:
             InUse: where another process keeps the run to itself.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with held(self.path / ".lock", 30, InUse):
+        with held(self.lock, 30, InUse):
             status = self.read_status()
             own = status.get("job") == job and status.get("state") in (RUNNING, INTERRUPTED)
             if not status or own or self.left_by(earlier):
@@ -390,7 +401,8 @@ class RunFolder:
         A disk that is full or must not be written is no failure of the run: it is then interrupted.
 
         Raises:
-            FolderError: where another live process has it, or the folder cannot be written.
+            InUse: where another live process has it.
+            FolderError: where the folder, or a file that every run writes first, cannot be written.
         """
         try:
             with told(self.path):
@@ -400,7 +412,7 @@ class RunFolder:
                 f"{self.path}: cannot be created ({error.strerror}); set paths.runs to a folder that can be written"
             ) from error
         with _opened(self.path) as place:
-            with held(self.path / ".lock", 30, InUse):  # only while claiming
+            with held(self.lock, 30, InUse):  # only while claiming
                 owner = self.alive_elsewhere()
                 if owner is not None:
                     raise InUse(f"{self.path}: in use by {owner}; wait for it, or stop it first")

@@ -306,7 +306,7 @@ def _reason(folder: RunFolder) -> str:
     owner = folder.alive_elsewhere()
     if owner is not None:
         return f"in use by {owner}"
-    return str(folder.read_status().get("reason") or "no reason recorded")
+    return str(folder.read_status().get("reason") or folder.in_the_way() or "no reason recorded")
 
 
 def command() -> str:

@@ -110,3 +110,20 @@ def test_a_heartbeat_goes_on(owner: Path, monkeypatch: pytest.MonkeyPatch) -> No
         first = told_by(owner)["heartbeat"]
         while told_by(owner)["heartbeat"] == first:
             time.sleep(0.01)
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_lock_whose_owner_cannot_be_noted_is_let_go(lock: Path, owner: Path, when: str) -> None:
+    if when == "before":
+        owner.mkdir()
+        with (
+            pytest.raises(FolderError, match=r"lock\.owner: cannot be written: it is a folder; remove it"),
+            held(lock, 1),
+        ):
+            pytest.fail("nobody is told whose it is")
+    else:
+        with held(lock, 1):
+            owner.unlink()
+            owner.mkdir()
+    with filelock.FileLock(lock, timeout=0):
+        pass

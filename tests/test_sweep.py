@@ -1,9 +1,11 @@
 """A small study from the command line to its report, and again."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -183,3 +185,34 @@ def test_a_run_that_goes_on_elsewhere_is_waited_for_and_taken_over_when_it_dies(
     printed = capsys.readouterr()
     assert "waiting for 1 of the runs: in use by another-host process 42" in printed.err
     assert "2 of 2 runs done" in printed.out and json.loads(busy.status.read_text())["host"] != "another-host"
+
+
+# --- what stands in the place of a file ---
+
+
+def a_link(path: Path) -> None:
+    path.symlink_to("elsewhere")
+
+
+def test_a_run_that_cannot_be_claimed_says_what_to_remove_alone_and_in_a_sweep(
+    main: Main, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = ("seed=0", *SMALL, "trainer.epochs=1")
+    assert main(*one) == 0
+    (folder,) = folders()
+    kinds: list[tuple[str, Callable[[Path], None]]] = [(".lock", Path.mkdir), (".lock", a_link)]
+    for name, how in (*kinds, (".lock.owner", Path.mkdir), ("status.json", Path.mkdir)):
+        shutil.rmtree(folder.path)
+        folder.path.mkdir()
+        path = folder.path / name
+        how(path)
+        capsys.readouterr()
+        assert main(*one) == 2
+        told = capsys.readouterr().err
+        assert told.count("\n") == 1 and f"{name}: cannot be " in told and "remove it, and start again" in told
+
+        assert main("-m", *one) == 1
+        told = capsys.readouterr().err
+        assert told.count("remove it, and start again") == 2  # sweep.retries=1
+        assert f"1 of 1 runs are not done: {folder.run_id} ({path} is no file; remove it)" in told.splitlines()[-1]
+        assert "Traceback" not in told
