@@ -35,6 +35,7 @@ class Decision:
     why: str
     clear: bool = False
     aside: bool = False  # what is there cannot be read: it is moved away first
+    mark: tuple[int, int] | None = None  # of the result that was read, see `RunFolder.result_mark`
 
 
 def decide(folder: RunFolder, sweep: SweepConfig, sources: str) -> Decision:
@@ -51,6 +52,7 @@ def decide(folder: RunFolder, sweep: SweepConfig, sources: str) -> Decision:
     # An interrupted run is gone on with: this may be the retraining itself, stopped and started again.
     if retrain == name and (folder.result.exists() or status.get("state") == FAILED):
         return Decision(name, Action.RUN, "sweep.retrain names it", clear=True)
+    mark = folder.result_mark()
     try:
         result = folder.read_result()
         if result is not None:
@@ -61,7 +63,7 @@ def decide(folder: RunFolder, sweep: SweepConfig, sources: str) -> Decision:
         return Decision(name, Action.RUN, f"unreadable: {error}", aside=True)
     if result is not None:
         if result.get("source_hash") == sources or sweep.stale == "keep":
-            return Decision(name, Action.DONE, "has a result")
+            return Decision(name, Action.DONE, "has a result", mark=mark)
         if sweep.stale == "retrain":
             return Decision(name, Action.RUN, "its result is of older training code", clear=True)
         return Decision(name, Action.STALE, "its result is of older training code")
@@ -113,16 +115,19 @@ def decide_all(
 ) -> list[Decision]:
     """A decision for every planned run, in order; `sources_of` gives the hash of today's training code of a run.
 
-    Runs that were done by `earlier` decisions of this start still are: their files are not read whole again.
+    Files of runs that were done by `earlier` decisions of this start are not read again while their results are the
+    same, and nobody trains them again.
 
     Raises:
         SweepError: where results of older training code would be mixed with new ones.
     """
-    done = {decision.run_id: decision for decision in earlier if decision.action is Action.DONE}
-    decisions = [
-        done.get(run.run_id) or decide(RunFolder(runs_folder / run.run_id), sweep, sources_of(run.config))
-        for run in runs
-    ]
+    before = {decision.run_id: decision for decision in earlier}
+    decisions = []
+    for run in runs:
+        folder, known = RunFolder(runs_folder / run.run_id), before.get(run.run_id)
+        if known is None or not _still_done(folder, known):
+            known = decide(folder, sweep, sources_of(run.config))
+        decisions.append(known)
     stale = [decision.run_id for decision in decisions if decision.action is Action.STALE]
     if stale:
         raise SweepError(
@@ -131,6 +136,12 @@ def decide_all(
             "to use them as they are"
         )
     return decisions
+
+
+def _still_done(folder: RunFolder, earlier: Decision) -> bool:
+    if earlier.action is not Action.DONE or earlier.mark is None:
+        return False
+    return folder.result_mark() == earlier.mark and folder.alive_elsewhere() is None
 
 
 def summary(decisions: Sequence[Decision]) -> str:

@@ -179,6 +179,14 @@ class RunFolder:
             raise FolderError(f"{self.result}: damaged, its digest is another; move its folder away to start it again")
         return result
 
+    def result_mark(self) -> tuple[int, int] | None:
+        """What the result's file is known by without reading it: its time and size; None where there is none."""
+        try:
+            found = self.result.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size
+
     def clear(self) -> None:
         """Forget the run's results; its log stays, and its status, which counts attempts and failures."""
         for path in (self.result, self.predictions, self.weights, self.checkpoint, self.metrics):

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import time
 from types import SimpleNamespace
 
@@ -229,16 +230,49 @@ def test_retraining_an_unknown_run_is_refused_with_those_of_the_study(tmp_path):
         check_retrain(sweep(retrain=known), lambda: pytest.fail("nobody needs them"))
 
 
-def test_what_was_done_is_not_looked_at_again_and_all_else_is(tmp_path, monkeypatch):
+def again(runs_folder, earlier, monkeypatch):
+    """What is decided after `earlier`, and which runs' files are read for it."""
+    checked = []
+    monkeypatch.setattr(RunFolder, "check_files", lambda folder, result: checked.append(folder.run_id))
+    names = [decision.run_id for decision in earlier]
+    return decide_all(planned(*names), runs_folder, sweep(), lambda config: TODAY, earlier), checked
+
+
+def test_files_of_what_was_done_are_not_read_again_and_of_all_else_are(tmp_path, monkeypatch):
     for name in "ab":
         run_folder(tmp_path, name, result=TODAY)
     first = decide_all(planned(*"abcd"), tmp_path, sweep(), lambda config: TODAY)
     run_folder(tmp_path, "c", result=TODAY)
-    checked = []
-    monkeypatch.setattr(RunFolder, "check_files", lambda folder, result: checked.append(folder.run_id))
-    second = decide_all(planned(*"abcd"), tmp_path, sweep(), lambda config: TODAY, first)
+    second, checked = again(tmp_path, first, monkeypatch)
     assert checked == ["c"]
     assert [decision.action for decision in second] == [Action.DONE] * 3 + [Action.RUN]
+    assert again(tmp_path, second, monkeypatch) == (second, [])
+
+
+def trained_again(folder):
+    folder.clear()
+    run_folder(folder.path.parent, folder.run_id, result=TODAY)
+    os.utime(folder.result, (0, 0))
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "then"),
+    [
+        (lambda folder: run_folder(folder.path.parent, folder.run_id, **ALIVE), Action.ALIVE),
+        (lambda folder: (folder.clear(), run_folder(folder.path.parent, folder.run_id, **FAILED_ONCE)), Action.RUN),
+        (lambda folder: shutil.rmtree(folder.path), Action.RUN),
+        (trained_again, Action.DONE),
+    ],
+    ids=["being trained", "failed", "deleted", "trained"],
+)
+def test_what_was_done_and_somebody_trains_again_meanwhile_is_decided_anew(tmp_path, monkeypatch, meanwhile, then):
+    first = decide_all(planned(RUN), tmp_path, sweep(), lambda config: TODAY)
+    folder = run_folder(tmp_path, result=TODAY)
+    first = decide_all(planned(RUN), tmp_path, sweep(), lambda config: TODAY, first)
+    assert [decision.action for decision in first] == [Action.DONE]
+    meanwhile(folder)
+    (second,), checked = again(tmp_path, first, monkeypatch)
+    assert second.action is then and checked == [RUN] * (then is Action.DONE)
 
 
 # --- summary ---

@@ -187,6 +187,26 @@ def test_a_run_that_goes_on_elsewhere_is_waited_for_and_taken_over_when_it_dies(
     assert "2 of 2 runs done" in printed.out and json.loads(busy.status.read_text())["host"] != "another-host"
 
 
+def test_a_finished_run_that_goes_while_another_is_waited_for_is_trained_again(
+    main: Main, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = ("-m", "seed=0,1", *SMALL, "trainer.epochs=1")
+    assert main(*two) == 0
+    busy, gone = folders()
+    before = contents()
+    busy.result.unlink()
+    alive = json.loads(busy.status.read_text()) | {"state": "running", "host": "another-host", "process": 42}
+    busy.status.write_text(json.dumps(alive | {"heartbeat": time.time()}))
+
+    def meanwhile(_: float) -> None:
+        shutil.rmtree(gone.path)
+        busy.status.write_text(json.dumps(alive | {"heartbeat": 0.0}))
+
+    monkeypatch.setattr(sweep.time, "sleep", meanwhile)
+    assert main(*two) == 0
+    assert contents() == before
+
+
 # --- what stands in the place of a file ---
 
 
