@@ -12,7 +12,7 @@ from pathlib import Path
 from loguru import logger
 
 from alexnet_sweep.config import SweepConfig
-from alexnet_sweep.errors import CannotWrite, ConfigError, Interrupted, RunsFailed
+from alexnet_sweep.errors import ConfigError, Interrupted, RunsFailed, SweepError
 from alexnet_sweep.identity import source_hash, training_id
 from alexnet_sweep.ledger import TO_TRAIN, Action, Decision, check_retrain, decide_all, summary
 from alexnet_sweep.planning import Asked, Planner, chosen_levels
@@ -87,14 +87,11 @@ def conduct(
         logger.info("{}; the same command goes on from here, sweep.cancel=true cancels them", left)
         return
     except _Cancelled as cancelled:
-        _report(study, planner)
-        raise Interrupted("cancelled meanwhile by sweep.cancel=true; the same command goes on from here") from cancelled
+        what = f"cancelled meanwhile by sweep.cancel=true{_last_report(study, planner)}"
+        raise Interrupted(f"{what}; the same command goes on from here") from cancelled
     except KeyboardInterrupt as interrupt:
         what = "stopped" if cluster is None else "no longer waiting, jobs in the queue go on"
-        try:
-            _report(study, planner)
-        except CannotWrite as error:  # it was asked to stop, and does
-            what = f"{what}, without a report ({error})"
+        what += _last_report(study, planner)
         raise Interrupted(f"{what}; the same command goes on from here") from interrupt
     _report(study, planner)
     undone = _undone(planner.runs, (*(tuning.runs if tuning else ()), *study.runs))
@@ -294,6 +291,17 @@ def _report(study: Study, planner: Planner) -> None:
     report = write_report(study.name, planner.runs, planner.reports)
     show(report.text)
     logger.info("report: {}", report.path)
+
+
+def _last_report(study: Study, planner: Planner) -> str:
+    """Report what there is, if anything has begun, and say why where that cannot be: it was asked to stop, and does."""
+    if not study_folder(planner.runs, study.name).plan.exists():
+        return ""
+    try:
+        _report(study, planner)
+    except SweepError as error:
+        return f", without a report ({error})"
+    return ""
 
 
 def _undone(runs: Path, wanted: Sequence[PlannedRun]) -> list[str]:

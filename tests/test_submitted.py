@@ -1,5 +1,6 @@
 """Jobs of a study: recorded, found again, settled in the run folders, cancelled; with a queue made up here."""
 
+import errno
 import os
 import signal
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import cast
 import pytest
 
 from alexnet_sweep import machine, submitted, sweep
-from alexnet_sweep.errors import FolderError
+from alexnet_sweep.errors import CannotWrite, FolderError
 from alexnet_sweep.queues import JobState, QueueError, Refused, Seen
 from alexnet_sweep.store import RunFolder
 from alexnet_sweep.study import PlannedRun
@@ -334,9 +335,16 @@ def test_a_run_whose_retraining_was_cancelled_is_told_of(
     assert "job j0 was cancelled; its result is the earlier one" in capsys.readouterr().err
 
 
-def test_a_start_that_waits_obeys_a_cancellation(
-    main: Main, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], idle: Idle
+@pytest.mark.parametrize("full", [False, True])
+def test_a_start_that_waits_obeys_a_cancellation_on_a_full_disk_too(
+    main: Main, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], idle: Idle, full: bool
 ) -> None:
+    def no_room(*_: object) -> None:
+        raise CannotWrite(Path("reports"), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+
+    if full:
+        monkeypatch.setattr("alexnet_sweep.report.write.write_report", no_room)
+
     def somebody_cancels(_: float) -> None:
         (plan,) = Path("runs/_studies").glob("*/plan.json")
         StudyFolder(plan.parent).note_cancelled()
@@ -345,7 +353,8 @@ def test_a_start_that_waits_obeys_a_cancellation(
     two = ("eval.mirrored_views=true,false",)  # the second is only evaluated, once the first has trained
     assert main(*ONE, *two) == 130
     assert len(idle.submitted) == 1
-    assert "cancelled meanwhile by sweep.cancel=true" in capsys.readouterr().err
+    without = ", without a report (reports: cannot be written: the disk is full" if full else "; the same command"
+    assert f"cancelled meanwhile by sweep.cancel=true{without}" in capsys.readouterr().err
 
 
 def test_a_run_that_another_study_has_in_the_queue_is_not_submitted_again(

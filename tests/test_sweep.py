@@ -15,7 +15,9 @@ import yaml
 
 import alexnet_sweep
 from alexnet_sweep import sweep
+from alexnet_sweep.config import Config
 from alexnet_sweep.locks import DEAD_AFTER_SECONDS
+from alexnet_sweep.precheck import DataFacts
 from alexnet_sweep.store import RunFolder
 from conftest import Main
 from hand_made import restate
@@ -205,6 +207,17 @@ def test_a_finished_run_that_goes_while_another_is_waited_for_is_trained_again(
     monkeypatch.setattr(sweep.time, "sleep", meanwhile)
     assert main(*two) == 0
     assert contents() == before
+
+
+def test_a_sweep_that_is_to_stop_while_it_packs_stops_with_a_line(
+    main: Main, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(facts: DataFacts, config: Config) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(DataFacts, "pack", stopped)
+    assert main("-m", "seed=0", *SMALL) == 130
+    assert capsys.readouterr().err == "stopped; the same command goes on from here\n"
 
 
 # --- what stands in the place of a file ---
