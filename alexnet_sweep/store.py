@@ -497,9 +497,15 @@ class Claim:
             raise
 
     def end(self, state: str, reason: str | None = None) -> None:
-        """Note how it has ended, where the folder is still there."""
+        """Note how it has ended, where the folder is still there; a failure also where there is none by now."""
         if self.is_there():
             self._write(state, reason)
+        elif state == FAILED:
+            with suppress(OSError, FolderError):  # the error itself goes on its way
+                self.folder.path.mkdir()  # not one that another process has made
+                with held(self.folder.lock, 30, InUse):
+                    if not self.folder.read_status():
+                        self._write(state, reason)
 
     def _write(self, state: str, reason: str | None = None) -> None:
         write_json(

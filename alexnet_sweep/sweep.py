@@ -248,7 +248,8 @@ def _submit_missing(
 
 
 def _may_start(run: PlannedRun, submitted: int, planner: Planner) -> bool:
-    failed = RunFolder(planner.runs / run.run_id).read_status().get("state") == FAILED
+    status = RunFolder(planner.runs / run.run_id).read_status()
+    failed = not status or status.get("state") == FAILED  # without a word: what its job has left is gone
     return submitted == 0 or (failed and submitted <= planner.settings.sweep.retries)
 
 

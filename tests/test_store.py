@@ -428,7 +428,12 @@ def test_a_beat_in_a_folder_that_was_deleted_is_refused(folder, again):
         if again:
             folder.path.mkdir()
         claim.beat(force=True)
-    assert not folder.status.exists()
+    if again:
+        assert not folder.status.exists()
+    else:  # whoever waits for the run is told why
+        status = folder.read_status()
+        assert (status["state"], status["failures"]) == ("failed", 1) and "deleted or moved" in status["reason"]
+        assert files_in(folder).keys() == {"status.json", ".lock"}
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 """Jobs of a study: recorded, found again, settled in the run folders, cancelled; with a queue made up here."""
 
 import errno
+import json
 import os
+import shutil
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -366,6 +369,36 @@ def test_a_run_that_another_study_has_in_the_queue_is_not_submitted_again(
     assert main(*two, "sweep.wait=false") == 0
     assert "1 job submitted, 1 were in the queue" in capsys.readouterr().err
     assert [overrides[0] for overrides in idle.submitted] == ["seed=0", "seed=1"]
+
+
+@pytest.mark.parametrize("when", ["while it runs", "once it has ended"])
+def test_a_run_whose_folder_goes_is_submitted_again(
+    main: Main, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], idle: Idle, when: str
+) -> None:
+    usual = Idle.submit
+
+    def submit(self: Idle, batch: list[list[str]], folder: Path, name: str) -> list[tuple[str, Path]]:
+        run = RunFolder(Path("runs") / json.loads((folder.parent / "plan.json").read_text())["runs"][0]["run_id"])
+        with suppress(FolderError), run.claimed(1):
+            if when == "while it runs":
+                shutil.rmtree(run.path)
+        if when != "while it runs":
+            shutil.rmtree(run.path)
+        return usual(self, batch, folder, name)
+
+    def look(jobs: Mapping[str, str]) -> dict[str, Seen]:
+        how = Seen(JobState.ENDED, "failed (exit code 1)", well=when != "while it runs")
+        return dict.fromkeys(jobs, how)
+
+    monkeypatch.setattr(Idle, "submit", submit)
+    monkeypatch.setattr(idle, "look", look)
+    monkeypatch.setattr(submitted, "ARRIVAL_SECONDS", 0.0)
+    cluster = Cluster("made-up", idle.submit, 1, "sweep")
+    monkeypatch.setattr(sweep, "conduct", lambda *asked, **how: conduct(*asked, **(how | {"cluster": cluster})))
+    assert main(*ONE) == 1
+    assert len(idle.submitted) == 2  # sweep.retries=1
+    told = "deleted or moved while in use" if when == "while it runs" else "no reason recorded"
+    assert told in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_no_more_are_submitted_at_a_time_than_asked_for(main: Main, monkeypatch: pytest.MonkeyPatch) -> None:
