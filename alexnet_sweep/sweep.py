@@ -76,10 +76,7 @@ def conduct(
             stopped = settings.on_failure == "stop" and _undone(planner.runs, tuning.runs)
             if BASELINE in chosen and len(chosen) > 1 and not stopped:  # else there is nothing to compare
                 study = planner.study(chosen)
-                tried = {run.run_id for run in tuning.runs}
-                if settings.retrain in tried:  # it has been
-                    settings = replace(settings, retrain=None)
-                check_retrain(settings, lambda: tried | {run.run_id for run in study.runs})
+                settings = _still_to_retrain(settings, tuning, study)
         if study is not tuning:
             _check_disk(_to_start(study, planner, settings), planner, at_once)
             _carried_out(study, planner, settings, launch, cluster, untouched)
@@ -158,6 +155,19 @@ def _carried_out(
         decisions = decide_all(study.runs, runs, later, source_hash, decisions)
 
 
+def _still_to_retrain(settings: SweepConfig, tuning: Study, study: Study) -> SweepConfig:
+    """The settings for the study that comes after a tuning, where what sweep.retrain names may not be left to do."""
+    if settings.retrain in (None, FAILED):
+        return settings
+    if settings.retrain not in {run.run_id for run in tuning.runs}:  # which has trained it again
+        if settings.retrain in {run.run_id for run in study.runs}:
+            return settings
+        logger.warning(
+            "sweep.retrain={}: of a level that is not chosen by now; there is nothing to train again", settings.retrain
+        )
+    return replace(settings, retrain=None)
+
+
 def _to_start(study: Study, planner: Planner, settings: SweepConfig, *, whole: bool = False) -> list[PlannedRun]:
     """What is still to be trained of a study; with `whole`, of what comes after a tuning too, as far as is known."""
     if not settings.check_disk:  # nobody asks
@@ -167,14 +177,17 @@ def _to_start(study: Study, planner: Planner, settings: SweepConfig, *, whole: b
     if not whole:
         return missing
     still_open = [decision.run_id for decision in decisions if decision.action in (*TO_TRAIN, Action.ALIVE)]
-    later = planner.study_after(study, still_open)
-    if later is None:
-        return missing
     # Stale results stop that study once it comes, if they are still those of its levels.
     settings = replace(settings, stale="keep") if settings.stale == "stop" else settings
     known = {run.run_id for run in study.runs}
-    new = replace(later, runs=tuple(run for run in later.runs if run.run_id not in known))
-    return [*missing, *_to_train(new, decide_all(new.runs, planner.runs, settings, source_hash))]
+    try:
+        later = planner.study_after(study, still_open)
+        if later is None:
+            return missing
+        new = replace(later, runs=tuple(run for run in later.runs if run.run_id not in known))
+        return [*missing, *_to_train(new, decide_all(new.runs, planner.runs, settings, source_hash))]
+    except SweepError:  # levels are guessed: what is wrong with their runs is told of once these are to come
+        return missing
 
 
 def _check_disk(runs: Sequence[PlannedRun], planner: Planner, at_once: AtOnce) -> None:

@@ -9,6 +9,7 @@ import yaml
 
 from alexnet_sweep import job
 from alexnet_sweep.config import Config
+from alexnet_sweep.errors import SweepError
 from alexnet_sweep.planning import chosen_levels
 from alexnet_sweep.store import RunFolder
 from alexnet_sweep.study import Arm, PlannedRun, Study
@@ -162,6 +163,12 @@ def test_what_is_to_be_trained_of_both_stages_needs_room_and_can_be_named_to_be_
     second = next(run["run_id"] for run in plan["runs"] if run["seed"] == 1)
     both = next(run["run_id"] for run in plan["runs"] if run["seed"] == 0)
     (tuned, *_) = {folder.run_id for folder in folders()} - {run["run_id"] for run in plan["runs"]}
+    # A second seed that the study may come to, at a level that is not chosen.
+    other = min(known_runs(main, capsys) - trainings().keys())
+    before = trainings()
+    assert main("-m", "study=ask.yaml", f"sweep.retrain={other}") == 0
+    assert f"sweep.retrain={other}: of a level that is not chosen by now" in capsys.readouterr().err
+    assert trainings() == before
     # A level that was not chosen may be, once it is trained again: then its second seed is missing.
     for name, room in ((second, [1, 1]), (both, [1, 0]), (tuned, [2, 0])):
         before = trainings()
@@ -174,6 +181,36 @@ def test_what_is_to_be_trained_of_both_stages_needs_room_and_can_be_named_to_be_
         line = capsys.readouterr().err
         assert line.startswith("sweep.retrain=abc: no run of this study; allowed: failed, or one of ")
         assert line.count("\n") == 1 and all(name in line for name in (second, both, tuned))
+
+
+def known_runs(main: Main, capsys: pytest.CaptureFixture[str]) -> set[str]:
+    """All that the study may come to."""
+    capsys.readouterr()
+    assert main("plan", "study=ask.yaml", "sweep.retrain=abc") == 2
+    return set(capsys.readouterr().err.strip().rpartition("one of ")[2].split(", "))
+
+
+def test_what_is_only_guessed_to_come_after_a_tuning_refuses_no_start(
+    main: Main, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[int] = []
+
+    def enough(runs: list[Config], meta: object, at_once: int) -> None:
+        asked.append(len(runs))
+        raise SweepError("enough")
+
+    monkeypatch.setattr("alexnet_sweep.sweep.check_room", enough)
+    write()
+    known = known_runs(main, capsys)
+    assert main("plan", "study=ask.yaml", "--json") == 0
+    tuned = {run["run_id"] for run in json.loads(capsys.readouterr().out)["runs"]}
+    assert len(tuned) == 4 and len(known - tuned) == 4
+    for name in known - tuned:  # of another version: refused once they are what the study comes to
+        folder = RunFolder(Path("runs") / name)
+        folder.path.mkdir(parents=True)
+        folder.status.write_text('{"format": 99}')
+    assert main("-m", "study=ask.yaml") == 2
+    assert capsys.readouterr().err == "enough\n" and asked == [4]
 
 
 @pytest.mark.parametrize(
