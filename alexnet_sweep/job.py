@@ -80,8 +80,9 @@ def run(
             torch.cuda.set_device(device)
         for warning in warnings:
             logger.warning("{}", warning)
-        folder.failure.unlink(missing_ok=True)
         try:
+            claim.check_there()
+            folder.failure.unlink(missing_ok=True)
             with backend(config.trainer, here), _team(team, kind, config, own) as members:
                 members.go()
                 try:
@@ -205,13 +206,14 @@ def _run(
             history = History(**checkpoint.restore(folder.checkpoint, job.trainer))
             logger.info("resumed at epoch {}, step {}", job.trainer.epoch + 1, job.trainer.next_step)
         except FolderError as error:
+            claim.check_there()
             logger.warning("{}; what was there is now in {}, and the run starts again", error, folder.set_aside())
             job = assemble(config, device, progress, team)  # what was restored before the error is gone with it
     source = None
     if history is None and training_id is not None:
         source = trained_as(folder.path.parent, training_id, training_source_hash(config))
     if source is not None:
-        trained = _taken_over(folder, job, source)
+        trained = _taken_over(folder, claim, job, source)
         _tell_others(job, trains=False)
     else:
         if history is None and config.init_from is not None:
@@ -228,20 +230,19 @@ def _run(
     errors, table = final_outcome(job, config.eval, beat)
     claim.check_there()
     folder.write_predictions(table)
-    _write_weights(folder, job)
-    folder.write_provenance(
-        provenance.machine_facts()
-        | {
-            "device": device_name(job.device),
-            "wall_seconds": round(trained.earlier_seconds + time.monotonic() - began, 1),
-            "images_per_second": trained.images_per_second,
-            "attempts": claim.attempts,
-            "trained_by": None if source is None else source.run_id,
-            "peak_memory_bytes": provenance.peak_memory_bytes(),
-            "workers": job.trainer.batches.reader.workers,
-            "images_held": not job.trainer.batches.reader.reads,
-        }
-    )
+    _write_weights(folder, claim, job)
+    facts = provenance.machine_facts() | {
+        "device": device_name(job.device),
+        "wall_seconds": round(trained.earlier_seconds + time.monotonic() - began, 1),
+        "images_per_second": trained.images_per_second,
+        "attempts": claim.attempts,
+        "trained_by": None if source is None else source.run_id,
+        "peak_memory_bytes": provenance.peak_memory_bytes(),
+        "workers": job.trainer.batches.reader.workers,
+        "images_held": not job.trainer.batches.reader.reads,
+    }
+    claim.check_there()
+    folder.write_provenance(facts)
     result = result_of(config, job, parameters, trained, errors)
     if training_id is not None and config.checkpoint.keep != "none":
         note_trained(folder, training_id, training_source_hash(config))  # nobody trusts it before the result is there
@@ -269,6 +270,7 @@ def _trained(config: Config, folder: RunFolder, claim: Claim, job: Assembly, his
     if settings not in history.settings:
         history.settings.append(settings)
     before = history.seconds
+    claim.check_there()
     narrator = Narrator(folder, epochs=config.trainer.epochs, bar=config.trainer.progress)
     trial = _readers(config, job)
     try:
@@ -282,11 +284,12 @@ def _trained(config: Config, folder: RunFolder, claim: Claim, job: Assembly, his
     return Trained(history.rows[chosen], job.trainer.to_threshold.step, history.settings, before, rate)
 
 
-def _taken_over(folder: RunFolder, job: Assembly, source: RunFolder) -> Trained:
+def _taken_over(folder: RunFolder, claim: Claim, job: Assembly, source: RunFolder) -> Trained:
     """The weights and the record of a run that has trained just this."""
     result = source.read_result()
     assert result is not None, "trained_as returns finished runs"
     job.trainer.evaluated.load_state_dict(load_file(source.weights))
+    claim.check_there()
     folder.copy_metrics(source)
     logger.info("run {} has trained this: only evaluated", source.run_id)
     settings = [*result["earlier_effective"], result["effective"]]
@@ -400,7 +403,9 @@ def _epoch_row(config: Config, job: Assembly, beat: Callable[[], None]) -> dict[
     }
 
 
-def _write_weights(folder: RunFolder, job: Assembly) -> None:
+def _write_weights(folder: RunFolder, claim: Claim, job: Assembly) -> None:
     weights = {name: value.cpu().contiguous().clone() for name, value in job.trainer.evaluated.state_dict().items()}
+    content = to_safetensors(weights)
+    claim.check_there()
     with whole_file(folder.weights) as stream:
-        stream.write(to_safetensors(weights))
+        stream.write(content)

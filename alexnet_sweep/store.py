@@ -424,13 +424,15 @@ class RunFolder:
                 owner = self.alive_elsewhere()
                 if owner is not None:
                     raise InUse(f"{self.path}: in use by {owner}; wait for it, or stop it first")
-                if admit():
-                    self.clear()
-                for path in half_written(self.path, self.names):  # nobody else writes here now
-                    path.unlink(missing_ok=True)
                 before = self.read_status()
                 attempts, failures = (int(_number(before, key)) for key in ("attempts", "failures"))
                 claim = Claim(self, place, attempts + 1, failures, total_epochs, source_hash)
+                claim.check_there()  # the lock may be of another that was made meanwhile
+                if admit():
+                    claim.check_there()
+                    self.clear()
+                for path in half_written(self.path, self.names):  # nobody else writes here now
+                    path.unlink(missing_ok=True)
                 claim.beat(force=True)
             try:
                 with told(self.path, DISK):

@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import signal
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +18,40 @@ from alexnet_sweep.store import RunFolder
 from alexnet_sweep.train import Trainer
 from conftest import Compose
 
+PLACES = (
+    *("assemble", "checkpoint.restore", "load_file", "effective_settings", "_epoch_row", "final_outcome"),
+    *("to_safetensors", "provenance.machine_facts", "result_of", "_run"),
+)
 
-@pytest.mark.parametrize("place", ["assemble", "_epoch_row", "final_outcome", "result_of", "_run"])
+
+@pytest.mark.parametrize("place", PLACES)
 def test_nothing_of_a_run_gets_into_a_folder_that_another_process_has_made_in_its_place(
     micro: Compose, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     config = micro("trainer.epochs=1")
-    folder, usual = RunFolder(Path(config.paths.runs) / "run"), getattr(job, place)
+    folder, usual = RunFolder(Path(config.paths.runs) / "run"), attrgetter(place)(job)
+    anothers = dict.fromkeys(("status.json", "metrics.csv", "failure.txt"), "another's")
+    if place == "load_file":  # of a run that has trained the same
+        job.run(config, "source", training_id="same")
+    if place == "checkpoint.restore":
+        folder.path.mkdir(parents=True)
+        folder.checkpoint.write_text("damaged")
 
     def meanwhile(*given: Any, **named: Any) -> Any:
-        shutil.rmtree(folder.path)
-        folder.path.mkdir()
-        folder.status.write_text("another's")
-        if place == "_run":
-            raise ValueError("no luck")
-        return usual(*given, **named)
+        try:
+            if place == "_run":
+                raise ValueError("no luck")
+            return usual(*given, **named)
+        finally:
+            shutil.rmtree(folder.path)
+            folder.path.mkdir()
+            for name, text in anothers.items():
+                (folder.path / name).write_text(text)
 
-    monkeypatch.setattr(job, place, meanwhile)
+    monkeypatch.setattr(f"alexnet_sweep.job.{place}", meanwhile)
     with pytest.raises(ValueError if place == "_run" else FolderError, match=r"no luck|deleted or moved while in use"):
-        job.run(config, "run")
-    assert [path.name for path in folder.path.iterdir()] == ["status.json"]
-    assert folder.status.read_text() == "another's"
+        job.run(config, "run", training_id="same")
+    assert {path.name: path.read_text() for path in folder.path.iterdir()} == anothers
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

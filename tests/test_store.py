@@ -256,6 +256,19 @@ def test_a_claim_on_a_folder_that_is_another_by_now_writes_nothing_into_it(folde
     assert caught.value is error or "deleted or moved while in use" in str(caught.value)
 
 
+def test_a_folder_that_is_another_before_it_is_claimed_keeps_its_results(folder):
+    anothers = {}
+
+    def meanwhile():
+        anothers.update(placed_anew(folder))
+        folder.result.write_text("another's")
+        return True
+
+    with pytest.raises(FolderError, match="deleted or moved while in use"), folder.claimed(3, admit=meanwhile):
+        pytest.fail("it is another's")
+    assert files_in(folder) == anothers | {"result.json": b"another's"}
+
+
 def test_no_other_folder_passes_for_the_claimed_one(folder):
     with pytest.raises(FolderError, match="deleted or moved while in use"), folder.claimed(3) as claim:
         for _ in range(20):  # numbers of deleted folders are given again
