@@ -3,11 +3,14 @@
 import json
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+from tqdm import tqdm
 
 import alexnet_sweep.__main__
+from alexnet_sweep import precheck
 from alexnet_sweep.data.__main__ import main
 from alexnet_sweep.precheck import DataFacts
 from conftest import outside_hydra
@@ -41,6 +44,7 @@ def test_a_bar_shows_on_a_terminal_how_far_packing_is(
     assert main(["prepare", *photographs]) == 0
     assert "packing" not in capsys.readouterr().err
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(precheck, "tqdm", partial(tqdm, mininterval=0))  # a fast machine ends before a bar is drawn
     assert main(["prepare", *photographs, "data.stored_px=20"]) == 0
     bar = capsys.readouterr().err
     assert "packing" in bar and "/54" in bar and "image/s" in bar
