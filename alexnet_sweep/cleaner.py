@@ -22,6 +22,8 @@ from alexnet_sweep.identity import sources_hash
 from alexnet_sweep.locks import DEAD_AFTER_SECONDS
 from alexnet_sweep.plugins import RECORDED, nested_targets
 from alexnet_sweep.progress import planned_runs
+from alexnet_sweep.reuse import NOTES
+from alexnet_sweep.running import alive_elsewhere
 from alexnet_sweep.store import RUNNING, RunFolder
 from alexnet_sweep.study_folder import STUDY_FILES, StudyFolder, study_folder
 from alexnet_sweep.wording import counted
@@ -271,7 +273,7 @@ class Cleaner:
 
     def _half_written_beside(self) -> list[Finding]:
         """What was to become a file of a study, or a pointer; not if it may still be written."""
-        trained = self.runs / "_trained"
+        trained = self.runs / NOTES
         left = half_written(trained, None) if _is(trained, stat.S_ISDIR) else []
         for study in _inside(self.runs / "_studies"):
             left += half_written(study, STUDY_FILES) if _is(study, stat.S_ISDIR) else []
@@ -285,7 +287,7 @@ class Cleaner:
     def _pointers(self, going: set[str]) -> list[Finding]:
         """Files that name the run that trained something, where that run is gone, or among those `going`."""
         found: list[Finding] = []
-        for path in _inside(self.runs / "_trained"):
+        for path in _inside(self.runs / NOTES):
             if path.name.startswith(".") or not _is(path, stat.S_ISREG):
                 continue
             name = _named(path)
@@ -306,7 +308,7 @@ def _it(number: int) -> str:
 def _in_use(folder: RunFolder) -> str | None:
     """Who has the run, if anybody may: a status that cannot be read counts, and one that was written just now."""
     try:
-        owner, status = folder.alive_elsewhere(), folder.read_status()
+        owner, status = alive_elsewhere(folder), folder.read_status()
         silent = time.time() - float(status.get("heartbeat") or 0.0)
     except (FolderError, OSError, ValueError, TypeError, OverflowError):
         return "its status cannot be read"

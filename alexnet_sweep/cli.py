@@ -167,7 +167,8 @@ def _run_one(config: Config, *, in_a_sweep: bool, team: "Team | None" = None) ->
     from alexnet_sweep.ledger import TO_TRAIN, Action, check_retrain, decide
     from alexnet_sweep.precheck import DataFacts
     from alexnet_sweep.room import check_room
-    from alexnet_sweep.store import InUse, RunFolder
+    from alexnet_sweep.running import InUse
+    from alexnet_sweep.store import RunFolder
 
     facts = DataFacts()
     mark = facts.fingerprint(config)

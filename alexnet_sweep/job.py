@@ -28,8 +28,10 @@ from alexnet_sweep.narrate import Narrator, logging_to
 from alexnet_sweep.outcome import centre_errors, final_outcome
 from alexnet_sweep.readers import Trial, key_of, remember, remembered
 from alexnet_sweep.record import Trained, device_name, effective_settings, result_of
+from alexnet_sweep.reuse import note_trained, run_to_start_from, trained_as
+from alexnet_sweep.running import Claim, claimed
 from alexnet_sweep.stopping import Stop, stop_on_signal
-from alexnet_sweep.store import Claim, RunFolder, note_trained, run_to_start_from, trained_as
+from alexnet_sweep.store import RunFolder
 from alexnet_sweep.transfer import start_from
 from alexnet_sweep.trouble import OutOfMemory, is_of_memory, look_whether_finite, look_whether_stuck, what_to_lower
 
@@ -58,7 +60,7 @@ def run(
 
     With a `team`, this process leads it; else it starts the other processes of the run, if there are any.
 
-    `admit` is asked when the run is claimed, see `RunFolder.claimed`; what it has added to `warnings` is logged. A run
+    `admit` is asked when the run is claimed, see `claimed`; what it has added to `warnings` is logged. A run
     that shares its `training_id` with a finished one takes over its weights, and is only evaluated.
 
     Raises:
@@ -71,22 +73,21 @@ def run(
     """
     kind = effective_device(config.trainer.device)
     folder = RunFolder(Path(config.paths.runs) / run_id)
-    claimed = folder.claimed(config.trainer.epochs, source_hash(config), admit)
+    claiming = claimed(folder, config.trainer.epochs, source_hash(config), admit)
     here = config.trainer.processes if team is None else team.local_size
     gpus = torch.cuda.device_count() if kind.type == "cuda" and team is None else 0
-    with own_gpus(gpus, here) as own, stop_on_signal() as stop, claimed as claim, logging_to(folder):
+    with own_gpus(gpus, here) as own, stop_on_signal() as stop, claiming as claim, logging_to(folder):
         device = torch.device("cuda", own[0]) if own else kind
         if own:
             torch.cuda.set_device(device)
         for warning in warnings:
             logger.warning("{}", warning)
         try:
-            claim.check_there()
-            folder.failure.unlink(missing_ok=True)
+            claim.own().failure.unlink(missing_ok=True)
             with backend(config.trainer, here), _team(team, kind, config, own) as members:
                 members.go()
                 try:
-                    result = _run(config, members.device(device), folder, claim, stop, training_id, members)
+                    result = _run(config, members.device(device), claim, stop, training_id, members)
                 except Exception as error:
                     if is_of_memory(error):
                         raise OutOfMemory(what_to_lower(config, error)) from error
@@ -176,20 +177,18 @@ def follow(team: Team, config: Config) -> None:
 def _run(
     config: Config,
     device: torch.device,
-    folder: RunFolder,
     claim: Claim,
     stop: Stop,
     training_id: str | None,
     team: Team,
 ) -> dict[str, Any]:
-    began = time.monotonic()
+    folder, began = claim.folder, time.monotonic()
 
     def progress(done: int, total: int) -> None:
         claim.beat(packed=done, to_pack=total)
 
     job = assemble(config, device, progress, team)
-    claim.check_there()
-    folder.write_config({key: value for key, value in plain(config).items() if key not in CARRIED_OUT})
+    claim.own().write_config({key: value for key, value in plain(config).items() if key not in CARRIED_OUT})
     parameters = sum(value.numel() for value in job.trainer.net.parameters())
     logger.info(
         "{}: {:,} parameters, {:,} training images in {} classes, {}, {}",
@@ -206,21 +205,21 @@ def _run(
             history = History(**checkpoint.restore(folder.checkpoint, job.trainer))
             logger.info("resumed at epoch {}, step {}", job.trainer.epoch + 1, job.trainer.next_step)
         except FolderError as error:
-            claim.check_there()
-            logger.warning("{}; what was there is now in {}, and the run starts again", error, folder.set_aside())
+            aside = claim.own().set_aside()
+            logger.warning("{}; what was there is now in {}, and the run starts again", error, aside)
             job = assemble(config, device, progress, team)  # what was restored before the error is gone with it
     source = None
     if history is None and training_id is not None:
         source = trained_as(folder.path.parent, training_id, training_source_hash(config))
     if source is not None:
-        trained = _taken_over(folder, claim, job, source)
+        trained = _taken_over(claim, job, source)
         _tell_others(job, trains=False)
     else:
         if history is None and config.init_from is not None:
             other = run_to_start_from(Path(config.paths.runs), config.init_from)
             start_from(job.trainer.net, other, same_classes=_same_classes(other, job))
         _tell_others(job, trains=True)
-        trained = _trained(config, folder, claim, job, history or History(), stop)
+        trained = _trained(config, claim, job, history or History(), stop)
 
     def beat() -> None:
         claim.beat()
@@ -228,9 +227,8 @@ def _run(
             raise Interrupted(f"run {folder.run_id} stopped; the same command goes on with it", signal=number)
 
     errors, table = final_outcome(job, config.eval, beat)
-    claim.check_there()
-    folder.write_predictions(table)
-    _write_weights(folder, claim, job)
+    claim.own().write_predictions(table)
+    _write_weights(claim, job)
     facts = provenance.machine_facts() | {
         "device": device_name(job.device),
         "wall_seconds": round(trained.earlier_seconds + time.monotonic() - began, 1),
@@ -241,18 +239,15 @@ def _run(
         "workers": job.trainer.batches.reader.workers,
         "images_held": not job.trainer.batches.reader.reads,
     }
-    claim.check_there()
-    folder.write_provenance(facts)
+    claim.own().write_provenance(facts)
     result = result_of(config, job, parameters, trained, errors)
     if training_id is not None and config.checkpoint.keep != "none":
         note_trained(folder, training_id, training_source_hash(config))  # nobody trusts it before the result is there
-    claim.check_there()
-    folder.write_result(result)
-    claim.check_there()
+    claim.own().write_result(result)
     if config.checkpoint.keep != "full":
-        folder.checkpoint.unlink(missing_ok=True)
+        claim.own().checkpoint.unlink(missing_ok=True)
     if config.checkpoint.keep == "none":
-        folder.weights.unlink(missing_ok=True)
+        claim.own().weights.unlink(missing_ok=True)
     centre = errors["test"]["centre"]["top1_error"]
     logger.info("run {} done: test error {:.2%} (centre view)", folder.run_id, centre)
     return result
@@ -264,17 +259,16 @@ def _tell_others(job: Assembly, *, trains: bool) -> None:
         job.trainer.team.told_state(lambda: {"trains": trains, "trainer": job.trainer.state()})
 
 
-def _trained(config: Config, folder: RunFolder, claim: Claim, job: Assembly, history: History, stop: Stop) -> Trained:
+def _trained(config: Config, claim: Claim, job: Assembly, history: History, stop: Stop) -> Trained:
     """Train to the end from where `history` and the trainer stand."""
     settings = effective_settings(job)
     if settings not in history.settings:
         history.settings.append(settings)
     before = history.seconds
-    claim.check_there()
-    narrator = Narrator(folder, epochs=config.trainer.epochs, bar=config.trainer.progress)
+    narrator = Narrator(claim.own(), epochs=config.trainer.epochs, bar=config.trainer.progress)
     trial = _readers(config, job)
     try:
-        _train(config, folder, claim, job, history, narrator, stop, trial)
+        _train(config, claim, job, history, narrator, stop, trial)
     finally:
         narrator.close()
     rate = round(statistics.median(narrator.rates), 1) if narrator.rates else None
@@ -284,13 +278,12 @@ def _trained(config: Config, folder: RunFolder, claim: Claim, job: Assembly, his
     return Trained(history.rows[chosen], job.trainer.to_threshold.step, history.settings, before, rate)
 
 
-def _taken_over(folder: RunFolder, claim: Claim, job: Assembly, source: RunFolder) -> Trained:
+def _taken_over(claim: Claim, job: Assembly, source: RunFolder) -> Trained:
     """The weights and the record of a run that has trained just this."""
     result = source.read_result()
     assert result is not None, "trained_as returns finished runs"
     job.trainer.evaluated.load_state_dict(load_file(source.weights))
-    claim.check_there()
-    folder.copy_metrics(source)
+    claim.own().copy_metrics(source)
     logger.info("run {} has trained this: only evaluated", source.run_id)
     settings = [*result["earlier_effective"], result["effective"]]
     return Trained(result["last_epoch"], result["steps_to_threshold"], settings, 0.0, None)
@@ -304,7 +297,6 @@ def _same_classes(source: RunFolder, job: Assembly) -> bool:
 
 def _train(
     config: Config,
-    folder: RunFolder,
     claim: Claim,
     job: Assembly,
     history: History,
@@ -324,8 +316,7 @@ def _train(
             look_whether_stuck(config, job)
         if step.ends_epoch:
             rows.append(_epoch_row(config, job, claim.beat))
-            claim.check_there()
-            folder.write_metrics(rows)
+            claim.own().write_metrics(rows)
             narrator.epoch(rows[-1])
             claim.beat(images_per_second=round(narrator.rates[-1], 1))
             trainer.close_epoch()
@@ -340,11 +331,10 @@ def _train(
         if due or stopping:
             history.seconds += time.monotonic() - saved
             saved = time.monotonic()
-            claim.check_there()
             look_whether_finite(config, job)
-            checkpoint.save(folder.checkpoint, trainer, vars(history))
+            checkpoint.save(claim.own().checkpoint, trainer, vars(history))
         if stopping:
-            raise Interrupted(f"run {folder.run_id} stopped; the same command goes on with it", signal=stopping)
+            raise Interrupted(f"run {claim.folder.run_id} stopped; the same command goes on with it", signal=stopping)
         if trial is not None:
             trial.after_step(ends_epoch=step.ends_epoch)
             if trial.chosen is not None:
@@ -403,9 +393,8 @@ def _epoch_row(config: Config, job: Assembly, beat: Callable[[], None]) -> dict[
     }
 
 
-def _write_weights(folder: RunFolder, claim: Claim, job: Assembly) -> None:
+def _write_weights(claim: Claim, job: Assembly) -> None:
     weights = {name: value.cpu().contiguous().clone() for name, value in job.trainer.evaluated.state_dict().items()}
     content = to_safetensors(weights)
-    claim.check_there()
-    with whole_file(folder.weights) as stream:
+    with whole_file(claim.own().weights) as stream:
         stream.write(content)

@@ -9,6 +9,7 @@ from typing import Any
 
 from alexnet_sweep.config import Config, SweepConfig
 from alexnet_sweep.errors import ConfigError, FolderError, OtherFormat, SweepError
+from alexnet_sweep.running import alive_elsewhere
 from alexnet_sweep.store import FAILED, RunFolder
 from alexnet_sweep.study import PlannedRun
 from alexnet_sweep.wording import counted
@@ -45,7 +46,7 @@ def decide(folder: RunFolder, sweep: SweepConfig, sources: str) -> Decision:
         OtherFormat: where its folder is of a version that is not read: it is neither used nor trained again.
     """
     name, retrain = folder.run_id, sweep.retrain
-    owner = folder.alive_elsewhere()
+    owner = alive_elsewhere(folder)
     if owner is not None:
         return Decision(name, Action.ALIVE, f"in use by {owner}")
     status = folder.read_status()
@@ -141,7 +142,7 @@ def decide_all(
 def _still_done(folder: RunFolder, earlier: Decision) -> bool:
     if earlier.action is not Action.DONE or earlier.mark is None:
         return False
-    return folder.result_mark() == earlier.mark and folder.alive_elsewhere() is None
+    return folder.result_mark() == earlier.mark and alive_elsewhere(folder) is None
 
 
 def summary(decisions: Sequence[Decision]) -> str:

@@ -15,7 +15,7 @@ from alexnet_sweep.errors import ConfigError
 from alexnet_sweep.machine import memory_bytes
 from alexnet_sweep.model.plan import check_names, plan_layers
 from alexnet_sweep.plugins import check_plugins
-from alexnet_sweep.store import run_to_start_from
+from alexnet_sweep.reuse import run_to_start_from
 
 BYTES_A_PARAMETER = 12  # value, gradient and velocity in fp32
 

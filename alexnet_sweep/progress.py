@@ -18,6 +18,7 @@ from alexnet_sweep import machine
 from alexnet_sweep.errors import FolderError, one_line
 from alexnet_sweep.files import names_a_folder, read_file
 from alexnet_sweep.queues import QueueError, Seen
+from alexnet_sweep.running import alive_elsewhere
 from alexnet_sweep.store import DONE, FAILED, INTERRUPTED, RUNNING, RunFolder
 from alexnet_sweep.study_folder import Job, StudyFolder, study_folder
 from alexnet_sweep.submitted import Submitted
@@ -159,7 +160,7 @@ def _still_true(row: Row, folder: RunFolder) -> bool:
     if row.state != RUNNING:
         return row.state != UNREADABLE
     try:
-        return folder.alive_elsewhere() is not None
+        return alive_elsewhere(folder) is not None
     except (FolderError, OSError, ValueError, TypeError, OverflowError):
         return False
 
@@ -222,7 +223,7 @@ def _state(folder: RunFolder, status: dict[str, Any]) -> tuple[str | None, str |
     """State and reason of a run without a result; no state where its status has just changed."""
     state = status.get("state")
     if state == RUNNING:
-        if folder.alive_elsewhere() is not None:
+        if alive_elsewhere(folder) is not None:
             return RUNNING, None
         if folder.read_status() != status:
             return None, None

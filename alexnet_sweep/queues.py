@@ -11,6 +11,7 @@ from typing import Protocol
 
 from alexnet_sweep.errors import FolderError, SweepError
 from alexnet_sweep.files import check_is_file
+from alexnet_sweep.running import left_by
 from alexnet_sweep.store import FAILED, RunFolder
 from alexnet_sweep.study_folder import Job
 
@@ -93,7 +94,7 @@ def cut_off(folder: RunFolder, job: Job, earlier: Collection[str], seen: Seen, q
     status = folder.read_status()
     if seen.live or status.get("state") == FAILED or (seen.well and status.get("job") != job.job):
         return None  # an end without an error and without a word: its files have been removed since
-    if status and status.get("job") != job.job and not folder.left_by(earlier):
+    if status and status.get("job") != job.job and not left_by(folder, earlier):
         return None
     try:
         check_is_file(job.log)

@@ -2,22 +2,19 @@
 
     runs/<run_id>/         one run, whichever study asked first     (RunFolder)
     runs/_studies/<name>/  what a study needs                       (alexnet_sweep.study_folder)
-    runs/_trained/<id>     who has trained what evaluations share    (trained_as, note_trained)
+    runs/_trained/<id>     who has trained what evaluations share    (alexnet_sweep.reuse)
     runs/_data/            packed data sets                          (alexnet_sweep.data.pack)
 
 `result.json` is written last: its presence means that the run is done. Imports no torch.
 """
 
 import csv
-import errno
 import hashlib
 import io
 import json
 import math
 import os
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,24 +22,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from loguru import logger
 
-from alexnet_sweep import formats, machine
-from alexnet_sweep.errors import CannotWrite, FolderError, OtherFormat, one_line
+from alexnet_sweep import formats
+from alexnet_sweep.errors import FolderError, OtherFormat, one_line
 from alexnet_sweep.files import (
-    DISK,
     check_is_file,
     digest_of,
-    half_written,
-    names_a_folder,
     read_file,
     read_json,
-    told,
     whole_file,
     write_json,
     write_text,
 )
-from alexnet_sweep.locks import DEAD_AFTER_SECONDS, held, owner_file
 from alexnet_sweep.shape import COUNT, SHARE, TEXT, Each, Kind, Maybe, misfit
 
 DIGEST_LINE = "# sha256 of all before: "
@@ -59,10 +50,6 @@ ERRORS = Each({"centre": COUNTS, "ten": COUNTS})  # by split and view
 _SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with it
 FORMAT_KEY = b"alexnet_sweep.format"  # in the metadata of predictions
 RUNNING, DONE, FAILED, INTERRUPTED = "running", "done", "failed", "interrupted"
-
-
-class InUse(FolderError):
-    """A run that another live process has, or has just ended."""
 
 
 @dataclass(frozen=True)
@@ -352,184 +339,6 @@ class RunFolder:
         except FolderError:
             return {}
 
-    def in_the_way(self) -> str | None:
-        """What stands where a process that claims the run writes, and so keeps it from saying anything there."""
-        for path in (self.lock, owner_file(self.lock), self.status):
-            if path.is_dir() or (path == self.lock and path.is_symlink()):
-                return f"{path} is no file; remove it"
-        return None
-
-    def left_by(self, jobs: Collection[str]) -> bool:
-        """Whether the last to work on it was one of these jobs or none at all, and has left it without ending it."""
-        status = self.read_status()
-        if status.get("state") not in (RUNNING, INTERRUPTED) or status.get("job") not in (None, *jobs):
-            return False
-        return self.alive_elsewhere() is None
-
-    def note_cut_off(self, reason: str, job: str, earlier: Collection[str] = ()) -> None:
-        """Record from outside why the run's last job has ended, unless it has been started again since.
-
-        Raises:
-            InUse: where another process keeps the run to itself.
-        """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with held(self.lock, 30, InUse):
-            status = self.read_status()
-            own = status.get("job") == job and status.get("state") in (RUNNING, INTERRUPTED)
-            if not status or own or self.left_by(earlier):
-                write_json(
-                    self.status,
-                    status | {"format": formats.RUN.written, "state": INTERRUPTED, "reason": reason, "job": job},
-                )
-
-    def alive_elsewhere(self) -> str | None:
-        """Who is running this run at the moment (`host process N`), if it is not this process."""
-        status = self.read_status()
-        if status.get("state") != RUNNING:
-            return None
-        if status.get("job") is not None and status["job"] == machine.queue_job():
-            return None  # this job itself, before it was requeued
-        host, process = status.get("host"), _number(status, "process")
-        owner = f"{host} process {process:.0f}"
-        if host != machine.host():  # whose clock may be ahead of ours, or ours was set back
-            return owner if abs(time.time() - _number(status, "heartbeat")) < DEAD_AFTER_SECONDS else None
-        if status.get("boot") != machine.boot() or process == os.getpid():
-            return None
-        started, noted = machine.started(int(process)), _number(status, "process_started")
-        return owner if started is not None and abs(started - noted) < 1.0 else None
-
-    @contextmanager
-    def claimed(
-        self, total_epochs: int, source_hash: str | None = None, admit: Callable[[], bool] = lambda: False
-    ) -> Iterator["Claim"]:
-        """This process runs this run until the block ends, which leaves a state other than `running`.
-
-        `admit` is asked once nobody else can claim the run: it raises, or says whether earlier results go.
-
-        A disk that is full or must not be written is no failure of the run: it is then interrupted.
-
-        Raises:
-            InUse: where another live process has it.
-            FolderError: where the folder, or a file that every run writes first, cannot be written.
-        """
-        try:
-            with told(self.path):
-                self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise FolderError(
-                f"{self.path}: cannot be created ({error.strerror}); set paths.runs to a folder that can be written"
-            ) from error
-        with _opened(self.path) as place:
-            with held(self.lock, 30, InUse):  # only while claiming
-                owner = self.alive_elsewhere()
-                if owner is not None:
-                    raise InUse(f"{self.path}: in use by {owner}; wait for it, or stop it first")
-                before = self.read_status()
-                attempts, failures = (int(_number(before, key)) for key in ("attempts", "failures"))
-                claim = Claim(self, place, attempts + 1, failures, total_epochs, source_hash)
-                claim.check_there()  # the lock may be of another that was made meanwhile
-                if admit():
-                    claim.check_there()
-                    self.clear()
-                for path in half_written(self.path, self.names):  # nobody else writes here now
-                    path.unlink(missing_ok=True)
-                claim.beat(force=True)
-            try:
-                with told(self.path, DISK):
-                    yield claim
-                claim.check_there()
-            except KeyboardInterrupt:
-                try:
-                    claim.end(INTERRUPTED)
-                except CannotWrite as error:  # the status of a process that is gone counts as that
-                    logger.warning("{}", error)
-                raise
-            except CannotWrite as error:
-                with suppress(CannotWrite):  # what is wrong is told all the same
-                    claim.end(INTERRUPTED, reason=str(error))
-                raise
-            except BaseException as error:
-                claim.failures += 1
-                with suppress(CannotWrite):
-                    claim.end(FAILED, reason=one_line(error))
-                raise
-            claim.end(DONE)
-
-
-class Claim:
-    """The status of a run that this process is running; written at most every few seconds."""
-
-    EVERY_SECONDS = 5.0
-
-    def __init__(
-        self, folder: RunFolder, place: int, attempts: int, failures: int, total_epochs: int, source_hash: str | None
-    ) -> None:
-        self.folder, self.attempts, self.failures, self.source_hash = folder, attempts, failures, source_hash
-        self._place = place  # what was claimed, whatever is called so by now
-        self.progress: dict[str, Any] = {"epoch": 0, "epochs": total_epochs}
-        self.started = time.time()
-        self._last = 0.0
-
-    def beat(self, *, force: bool = False, **progress: Any) -> None:
-        """Note progress; write the status if the last one is old enough."""
-        self.progress.update(progress)
-        if force or time.monotonic() - self._last >= self.EVERY_SECONDS:
-            self.check_there()
-            self._write(RUNNING)
-            self._last = time.monotonic()
-
-    def check_there(self) -> None:
-        """Refuse to go on in a folder that somebody has deleted or moved: what was written there before is gone.
-
-        Raises:
-            FolderError: saying so.
-        """
-        if not self.is_there():
-            raise FolderError(
-                f"{self.folder.path}: deleted or moved while in use; the same command starts the run again"
-            )
-
-    def is_there(self) -> bool:
-        """Whether the folder is still the one that was claimed: another may be called so by now, which is not ours."""
-        try:
-            return os.path.samestat(self.folder.path.stat(), os.fstat(self._place))
-        except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
-                return False
-            raise
-
-    def end(self, state: str, reason: str | None = None) -> None:
-        """Note how it has ended, where the folder is still there; a failure also where there is none by now."""
-        if self.is_there():
-            self._write(state, reason)
-        elif state == FAILED:
-            with suppress(OSError, FolderError):  # the error itself goes on its way
-                self.folder.path.mkdir()  # not one that another process has made
-                with held(self.folder.lock, 30, InUse):
-                    if not self.folder.read_status():
-                        self._write(state, reason)
-
-    def _write(self, state: str, reason: str | None = None) -> None:
-        write_json(
-            self.folder.status,
-            {
-                "format": formats.RUN.written,
-                "state": state,
-                "reason": reason,
-                "heartbeat": time.time(),
-                "started": self.started,
-                "host": machine.host(),
-                "boot": machine.boot(),
-                "process": os.getpid(),
-                "process_started": machine.started(os.getpid()),
-                "job": machine.queue_job(),
-                "attempts": self.attempts,
-                "failures": self.failures,
-                "source_hash": self.source_hash,
-                **self.progress,
-            },
-        )
-
 
 def newest_runs(runs: Path, most: int = 300) -> list[RunFolder]:
     """Run folders, the last changed first."""
@@ -541,65 +350,6 @@ def newest_runs(runs: Path, most: int = 300) -> list[RunFolder]:
     return [RunFolder(Path(path)) for _, path in chosen[:most]]
 
 
-def trained_as(runs: Path, training_id: str, source_hash: str) -> RunFolder | None:
-    """A finished run that has trained just this with the same sources, and whose weights are there, if one is known."""
-    try:
-        run_id, sources = read_file(runs / "_trained" / training_id).decode().split()
-        if not names_a_folder(run_id) or sources != source_hash:
-            return None
-        folder = RunFolder(runs / run_id)
-        result = folder.read_result()
-        if result is None:
-            return None
-        if not (folder.weights.is_file() and folder.metrics.is_file()):
-            return None
-        folder.check_files(result, whole_up_to=math.inf)
-        return folder
-    except (OSError, ValueError, FolderError):  # no note, or one that cannot be trusted
-        return None
-
-
-def note_trained(folder: RunFolder, training_id: str, source_hash: str) -> None:
-    """Let runs that differ in their evaluation alone find this one's weights; the hash is of the training sources."""
-    write_text(folder.path.parent / "_trained" / training_id, f"{folder.run_id} {source_hash}\n")
-
-
-def run_to_start_from(runs: Path, name: str) -> RunFolder:
-    """The finished run with weights that `init_from` names, by its id or its folder.
-
-    Raises:
-        FolderError: where there is none.
-    """
-    folder = RunFolder(Path(name) if "/" in name else runs / name)
-    if folder.read_result(of_any_run=True) is None or not folder.weights.is_file():
-        lacks = "no run folder" if not folder.path.is_dir() else "not done, or kept without weights"
-        done = sorted(item.parent.name for item in runs.glob("*/weights.safetensors")) if runs.is_dir() else []
-        raise FolderError(
-            f"init_from={name}: {lacks} ({folder.path}); give the id of a finished run below {runs}, or a folder. "
-            f"Have: {', '.join(done[:8]) or 'none yet'}"
-        )
-    result = folder.read_result(of_any_run=True)
-    assert result is not None, "just seen"
-    folder.check_weights(result)
-    return folder
-
-
-@contextmanager
-def _opened(folder: Path) -> Iterator[int]:
-    """A folder, held open: until the block ends its number on the disk goes to no other, even if it is deleted."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield handle
-    finally:
-        os.close(handle)
-
-
 def _digest(result: dict[str, Any]) -> str:
     """SHA-256 of what a result says, however it is laid out."""
     return hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()
-
-
-def _number(status: dict[str, Any], key: str) -> float:
-    """A number of a status file; 0 where it has none that makes sense."""
-    value = status.get(key)
-    return float(value) if isinstance(value, int | float) and 0 <= value < 1e12 else 0.0

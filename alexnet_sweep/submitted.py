@@ -14,8 +14,9 @@ from typing import TypeVar
 from loguru import logger
 
 from alexnet_sweep.queues import QueueError, Refused, Seen, cut_off, queue_named
+from alexnet_sweep.running import InUse, note_cut_off
 from alexnet_sweep.stopping import not_interrupted
-from alexnet_sweep.store import DONE, FAILED, INTERRUPTED, InUse, RunFolder
+from alexnet_sweep.store import DONE, FAILED, INTERRUPTED, RunFolder
 from alexnet_sweep.study import PlannedRun
 from alexnet_sweep.study_folder import Job, StudyFolder
 from alexnet_sweep.wording import counted
@@ -137,7 +138,7 @@ class Submitted:
             reason = self.why_cut_off(job, seen)
             if reason is not None:
                 try:
-                    folder.note_cut_off(reason, job.job, self._earlier(job))
+                    note_cut_off(folder, reason, job.job, self._earlier(job))
                 except InUse as error:
                     logger.warning("{}", error)
         return untouched

@@ -10,6 +10,7 @@ import pytest
 
 from alexnet_sweep.aggregate import gather, load_results, values_of
 from alexnet_sweep.answers import Answers
+from alexnet_sweep.running import claimed
 from alexnet_sweep.store import RunFolder
 from hand_made import RANKS, make_run, ranked, ranked_study, restate
 
@@ -38,7 +39,7 @@ def test_missing_runs_stay_in_the_frame(tmp_path: Path) -> None:
 def test_a_run_has_the_reason_of_its_failure(tmp_path: Path) -> None:
     ranked_study(tmp_path, dict(RANKS) | {("off", 1): None})
     failed = RunFolder(tmp_path / f"{3:012x}")
-    with pytest.raises(ValueError), failed.claimed(1):
+    with pytest.raises(ValueError), claimed(failed, 1):
         raise ValueError("too\nmuch")
     records = gather("hand", tmp_path).records
     assert [record.state for record in records] == ["done", "done", "done", "failed"]

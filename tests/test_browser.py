@@ -18,6 +18,7 @@ from alexnet_sweep.report.document import Document, Figure, Heading, Paragraph, 
 from alexnet_sweep.report.flips import arm_flips
 from alexnet_sweep.report.html import to_html
 from alexnet_sweep.report.write import write_report
+from alexnet_sweep.running import claimed
 from alexnet_sweep.store import RunFolder
 from alexnet_sweep.study_folder import study_folder
 from conftest import lacking
@@ -212,7 +213,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if run is not None:
             answered(folder)
             continue
-        with pytest.raises(ValueError), folder.claimed(1):
+        with pytest.raises(ValueError), claimed(folder, 1):
             raise ValueError(arm_id)
     make_store(runs, PAYLOADS, images)
     write_report("hand", runs, root / "reports")

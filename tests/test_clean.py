@@ -20,7 +20,9 @@ from alexnet_sweep.cleaner import Cleaner, Finding, LeftAlone, _empty
 from alexnet_sweep.errors import FolderError
 from alexnet_sweep.identity import sources_hash
 from alexnet_sweep.locks import DEAD_AFTER_SECONDS
-from alexnet_sweep.store import RunFolder, note_trained
+from alexnet_sweep.reuse import note_trained
+from alexnet_sweep.running import claimed
+from alexnet_sweep.store import RunFolder
 from alexnet_sweep.study_folder import study_folder
 from alexnet_sweep.wording import amount
 
@@ -467,7 +469,7 @@ def test_nobody_claims_a_run_while_it_goes(runs: Path, monkeypatch: pytest.Monke
     empty, order = _empty, []
 
     def claim() -> None:
-        with folder.claimed(3):
+        with claimed(folder, 3):
             order.append("claimed")
 
     claimant = threading.Thread(target=claim)
@@ -529,7 +531,7 @@ def test_nothing_is_written_through_a_link_in_a_run_folder(runs: Path, tmp_path:
     (stale.path / name).symlink_to(mine)
     assert main(["--yes", "--runs", str(runs)]) in (0, 1)
     assert mine.read_bytes() == before
-    with suppress(FolderError), stale.claimed(1):
+    with suppress(FolderError), claimed(stale, 1):
         pass
     assert mine.read_bytes() == before
 

@@ -6,7 +6,8 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from alexnet_sweep.store import RunFolder, note_trained, trained_as
+from alexnet_sweep.reuse import note_trained, trained_as
+from alexnet_sweep.store import RunFolder
 from conftest import Main
 from hand_made import errors_of
 

@@ -34,7 +34,8 @@ from alexnet_sweep.errors import DataError, FolderError
 from alexnet_sweep.job import run
 from alexnet_sweep.ledger import decide
 from alexnet_sweep.report.write import write_report
-from alexnet_sweep.store import RunFolder, note_trained, trained_as
+from alexnet_sweep.reuse import note_trained, trained_as
+from alexnet_sweep.store import RunFolder
 from alexnet_sweep.study_folder import study_folder
 from conftest import Compose
 from hand_made import Run, make_run, make_study, ranked

@@ -73,7 +73,7 @@ LAYERS = [
         "study",
         "study_folder",
     },
-    {"data.builders"},
+    {"data.builders", "reuse", "running"},
     {"data.building"},
     {
         "aggregate",
@@ -139,6 +139,8 @@ TORCH_FREE = [
     "study",
     "ledger",
     "store",
+    "running",
+    "reuse",
     "study_folder",
     "config",
     "errors",

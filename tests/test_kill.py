@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from alexnet_sweep.running import alive_elsewhere
 from alexnet_sweep.store import RunFolder
 
 pytestmark = pytest.mark.slow
@@ -49,7 +50,7 @@ def in_training(folder: Path) -> bool:
     """Whether some run has saved a checkpoint and goes on."""
     if not (folder / "runs").is_dir():
         return False
-    return any(run.checkpoint.is_file() and run.alive_elsewhere() is not None for run in run_folders(folder))
+    return any(run.checkpoint.is_file() and alive_elsewhere(run) is not None for run in run_folders(folder))
 
 
 def killed_at_a_random_moment(folder: Path, moments: random.Random) -> None:

@@ -11,6 +11,7 @@ from alexnet_sweep import machine
 from alexnet_sweep.config import SweepConfig
 from alexnet_sweep.errors import ConfigError, SweepError
 from alexnet_sweep.ledger import Action, Decision, check_retrain, decide, decide_all, summary
+from alexnet_sweep.running import claimed
 from alexnet_sweep.store import RunFolder
 from hand_made import errors_of
 
@@ -153,7 +154,7 @@ def start_and_fail(folder, settings):
     if decision.clear:
         folder.clear()
     if decision.action is Action.RUN:
-        with pytest.raises(ValueError), folder.claimed(1):
+        with pytest.raises(ValueError), claimed(folder, 1):
             raise ValueError("no luck")
     return decision.action
 

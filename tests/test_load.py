@@ -16,10 +16,11 @@ WRITERS, ROWS = 8, 150
 WRITER = """
 import sys
 from pathlib import Path
+from alexnet_sweep.running import claimed
 from alexnet_sweep.store import RunFolder
 
 folder, rows = RunFolder(Path(sys.argv[1])), []
-with folder.claimed(int(sys.argv[2]), "sources") as claim:
+with claimed(folder, int(sys.argv[2]), "sources") as claim:
     for number in range(1, int(sys.argv[2]) + 1):
         rows.append({"epoch": number, "heldout_top1_error": 1 / number, "padding": "x" * 40})
         folder.write_metrics(rows)

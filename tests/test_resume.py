@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from alexnet_sweep.running import alive_elsewhere
 from alexnet_sweep.store import RunFolder
 from test_sweep import SAME_BYTES
 
@@ -87,7 +88,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint_to_the_same_bytes(
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     status = run.read_status()
-    assert status["state"] == "running" and run.alive_elsewhere() is None
+    assert status["state"] == "running" and alive_elsewhere(run) is None
     assert finished(tmp_path) == undisturbed
     ((epoch, step),) = re.findall(r"resumed at epoch (\d+), step (\d+)", run.log.read_text())
     steps_of_an_epoch = status["steps"] // 8

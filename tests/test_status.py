@@ -517,13 +517,13 @@ def test_a_file_that_vanishes_as_it_is_read_is_no_error(
     runs: Path, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_status(folder)
-    asked = progress.RunFolder.alive_elsewhere
+    asked = progress.alive_elsewhere
 
-    def vanishing(self: RunFolder) -> str | None:
+    def vanishing(run: RunFolder) -> str | None:
         folder.status.unlink(missing_ok=True)
-        return asked(self)
+        return asked(run)
 
-    monkeypatch.setattr(progress.RunFolder, "alive_elsewhere", vanishing)
+    monkeypatch.setattr(progress, "alive_elsewhere", vanishing)
     assert only_row(runs).state == "waiting"
 
 
@@ -531,13 +531,13 @@ def test_a_run_that_ends_as_it_is_read_is_not_dead(
     runs: Path, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_status(folder)
-    asked = progress.RunFolder.alive_elsewhere
+    asked = progress.alive_elsewhere
 
-    def ending(self: RunFolder) -> str | None:
+    def ending(run: RunFolder) -> str | None:
         finish(folder)
-        return asked(self)
+        return asked(run)
 
-    monkeypatch.setattr(progress.RunFolder, "alive_elsewhere", ending)
+    monkeypatch.setattr(progress, "alive_elsewhere", ending)
     assert only_row(runs).state == "done"
 
 

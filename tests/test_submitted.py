@@ -16,6 +16,7 @@ import pytest
 from alexnet_sweep import machine, submitted, sweep
 from alexnet_sweep.errors import CannotWrite, FolderError
 from alexnet_sweep.queues import JobState, QueueError, Refused, Seen
+from alexnet_sweep.running import alive_elsewhere, claimed
 from alexnet_sweep.store import RunFolder
 from alexnet_sweep.study import PlannedRun
 from alexnet_sweep.study_folder import Job, StudyFolder, study_folder
@@ -129,7 +130,7 @@ def test_nothing_submitted_asks_no_queue(study: StudyFolder, tmp_path: Path) -> 
 def started(folder: RunFolder, monkeypatch: pytest.MonkeyPatch, job: str) -> None:
     """As a job that trains the run in a process that is gone without a word."""
     monkeypatch.setenv(machine.QUEUE_JOB, job)
-    with folder.claimed(3):
+    with claimed(folder, 3):
         status = folder.status.read_bytes()
     monkeypatch.delenv(machine.QUEUE_JOB)
     folder.status.write_bytes(status)
@@ -157,7 +158,7 @@ def test_a_run_that_goes_on_elsewhere_or_has_failed_is_left_alone(
     queue.seen |= {"j1": CANCELLED, "j2": CANCELLED}
     started(RunFolder(tmp_path / "a"), monkeypatch, "another")
     monkeypatch.setenv(machine.QUEUE_JOB, "j2")
-    with pytest.raises(ValueError, match="no luck"), RunFolder(tmp_path / "b").claimed(3):
+    with pytest.raises(ValueError, match="no luck"), claimed(RunFolder(tmp_path / "b"), 3):
         raise ValueError("no luck")
     before = [RunFolder(tmp_path / name).read_status() for name in "ab"]
     jobs.settle()
@@ -288,9 +289,9 @@ def test_a_requeued_job_takes_its_own_run_for_nobody_elses(tmp_path: Path, monke
     started(folder, monkeypatch, "7_0")
     text = folder.status.read_text().replace(f'"host": "{machine.host()}"', '"host": "a node that is gone"')
     folder.status.write_text(text)
-    assert folder.alive_elsewhere() is not None  # its heartbeat is fresh
+    assert alive_elsewhere(folder) is not None  # its heartbeat is fresh
     monkeypatch.setenv(machine.QUEUE_JOB, "7_0")
-    assert folder.alive_elsewhere() is None
+    assert alive_elsewhere(folder) is None
 
 
 # --- a sweep and a queue in which nothing runs ---
@@ -379,7 +380,7 @@ def test_a_run_whose_folder_goes_is_submitted_again(
 
     def submit(self: Idle, batch: list[list[str]], folder: Path, name: str) -> list[tuple[str, Path]]:
         run = RunFolder(Path("runs") / json.loads((folder.parent / "plan.json").read_text())["runs"][0]["run_id"])
-        with suppress(FolderError), run.claimed(1):
+        with suppress(FolderError), claimed(run, 1):
             if when == "while it runs":
                 shutil.rmtree(run.path)
         if when != "while it runs":

@@ -16,7 +16,8 @@ from alexnet_sweep.identity import arm_id, run_id
 from alexnet_sweep.job import run
 from alexnet_sweep.model.build import build_model
 from alexnet_sweep.precheck import DataFacts
-from alexnet_sweep.store import RunFolder, run_to_start_from
+from alexnet_sweep.reuse import run_to_start_from
+from alexnet_sweep.store import RunFolder
 from alexnet_sweep.transfer import start_from
 from conftest import Compose, Main
 from hand_made import restate
