@@ -155,6 +155,17 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1) + "\n")
 
 
+def with_digest(value: dict[str, Any]) -> dict[str, Any]:
+    """A JSON object with the SHA-256 of all that it says, however it will be laid out."""
+    return value | {"digest": _digest(value)}
+
+
+def take_digest(value: dict[str, Any]) -> bool | None:
+    """Take the digest out of what was read; whether it is right, or None where there was none."""
+    told = value.pop("digest", None)
+    return None if told is None else told == _digest(value)
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """A JSON object; None where there is no such file.
 
@@ -172,7 +183,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     try:
         value = json.loads(content)
         if b"\\ud" in content.lower():  # halves of signs, which nothing could write down again
-            value = json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
+            value = _without_halves(value)
     except (ValueError, RecursionError) as error:
         raise FolderError(f"{path}: not valid JSON ({error}); move its folder away to start it again") from error
     if not isinstance(value, dict):
@@ -192,3 +203,13 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def _without_halves(value: Any) -> Any:
+    """A JSON value with a question mark for each half of a sign."""
+    return json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
+
+
+def _digest(value: dict[str, Any]) -> str:
+    """Of a JSON object as it will be read."""
+    return hashlib.sha256(json.dumps(_without_halves(value), sort_keys=True).encode()).hexdigest()

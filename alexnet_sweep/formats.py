@@ -25,7 +25,7 @@ class Format:
 
 
 RUN = Format("run folder", written=1, read=(1,), unmarked=1)
-PLAN = Format("study's plan", written=1, read=(1,))
+PLAN = Format("study's plan", written=2, read=(1, 2))  # 2: with a digest
 JOBS = Format("record of jobs", written=1, read=(1,))
 STORE = Format("packed store", written=2, read=(2,), key="paths.store")
 

@@ -11,7 +11,6 @@
 import csv
 import hashlib
 import io
-import json
 import math
 import os
 from collections.abc import Iterable
@@ -30,7 +29,9 @@ from alexnet_sweep.files import (
     digest_of,
     read_file,
     read_json,
+    take_digest,
     whole_file,
+    with_digest,
     write_json,
     write_text,
 )
@@ -139,7 +140,7 @@ class RunFolder:
         """Last of all: from now on the run is done. With sizes and digests of its other files, and its own digest."""
         files = {path.name: [path.stat().st_size, digest_of(path)] for path in self.recorded if path.exists()}
         whole = {"format": formats.RUN.written, "run_id": self.run_id, **result, "files": files}
-        write_json(self.result, whole | {"digest": _digest(whole)})
+        write_json(self.result, with_digest(whole))
 
     def write_provenance(self, provenance: dict[str, Any]) -> None:
         write_json(self.provenance, provenance)
@@ -160,9 +161,9 @@ class RunFolder:
                 f"{self.result}: of run {result.get('run_id')}; expected run {self.run_id}. Move the folder away to "
                 "train the run again"
             )
-        told_digest = result.pop("digest", None)
+        whole = take_digest(result)
         # Neither of the two was written by earlier versions.
-        if ("files" in result or told_digest is not None) and told_digest != _digest(result):
+        if whole is False or (whole is None and "files" in result):
             raise FolderError(f"{self.result}: damaged, its digest is another; move its folder away to start it again")
         return result
 
@@ -348,8 +349,3 @@ def newest_runs(runs: Path, most: int = 300) -> list[RunFolder]:
         return []
     chosen = sorted((item for item in folders if not Path(item[1]).name.startswith(("_", "."))), reverse=True)
     return [RunFolder(Path(path)) for _, path in chosen[:most]]
-
-
-def _digest(result: dict[str, Any]) -> str:
-    """SHA-256 of what a result says, however it is laid out."""
-    return hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()

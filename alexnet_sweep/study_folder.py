@@ -17,7 +17,7 @@ from typing import Any
 
 from alexnet_sweep import formats
 from alexnet_sweep.errors import FolderError, OtherFormat, one_line
-from alexnet_sweep.files import names_a_folder, read_file, read_json, write_json, write_text
+from alexnet_sweep.files import names_a_folder, read_file, read_json, take_digest, with_digest, write_json, write_text
 from alexnet_sweep.locks import held
 
 LOCK_PATIENCE_SECONDS = 300.0
@@ -125,7 +125,7 @@ class StudyFolder:
 
     def write_plan(self, plan: dict[str, Any]) -> None:
         """Write the plan, in place of an earlier one; see `check_plan` for one that is left alone."""
-        write_json(self.plan, {"format": formats.PLAN.written, **plan})
+        write_json(self.plan, with_digest(plan | {"format": formats.PLAN.written}))
 
     def check_plan(self) -> None:
         """Refuse to go on with a study whose plan is of another version; a damaged plan is written anew.
@@ -145,7 +145,7 @@ class StudyFolder:
 
         Raises:
             OtherFormat: where it is of a version that is not read.
-            FolderError: where there is none, naming the studies there are.
+            FolderError: where there is none, naming the studies there are, or it is damaged.
         """
         plan = read_json(self.plan)
         if plan is None:
@@ -153,6 +153,9 @@ class StudyFolder:
             known = sorted(item.name for item in around.iterdir() if item.is_dir()) if around.is_dir() else []
             raise FolderError(f"{self.path}: no study of that name; have: {', '.join(known) or 'none yet'}")
         formats.check(formats.PLAN, plan.get("format"), self.plan)
+        whole = take_digest(plan)
+        if whole is False or (whole is None and plan["format"] > 1):
+            raise FolderError(f"{self.plan}: damaged, its digest is another; start the sweep again to mend it")
         return plan
 
 

@@ -252,9 +252,10 @@ def test_a_name_that_leads_elsewhere_is_no_run_and_no_study(tmp_path: Path) -> N
             study_folder(runs, name)
         if name == "\ud800":  # half a sign is another by the time it is read
             continue
-        plan = json.loads((runs / "_studies/hand/plan.json").read_text())
+        study = study_folder(runs, "hand")
+        plan = study.read_plan()
         plan["runs"][0]["run_id"] = name
-        (runs / "_studies/hand/plan.json").write_text(json.dumps(plan))
+        study.write_plan(plan)
         with pytest.raises(FolderError, match=r"^[^\n]+$"):
             write_report("hand", runs, tmp_path / "reports")
     assert not (tmp_path / "reports").exists()

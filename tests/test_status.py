@@ -636,8 +636,8 @@ def test_no_study_at_all_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[s
     "change", [{"runs": None}, {"runs": [{}]}, {"arms": 3}, {"runs": [planned(0) | {"run_id": "../x"}]}]
 )
 def test_a_damaged_plan_is_one_line(runs: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any]) -> None:
-    plan = study_folder(runs, "hand").plan
-    plan.write_text(json.dumps(json.loads(plan.read_text()) | change))
+    study = study_folder(runs, "hand")
+    study.write_plan(study.read_plan() | change)
     assert main(["--runs", str(runs)]) == 2
     error = capsys.readouterr().err
     assert "plan.json" in error and error.count("\n") == 1
