@@ -149,18 +149,21 @@ def change_table(a: Findings, b: Findings, pairs: Sequence[Pair]) -> pd.DataFram
         row: dict[str, Any] = {"arm": pair.label, "arm_id_a": pair.a, "arm_id_b": pair.b}
         row |= {"matched_by": pair.matched_by, **dict(zip(FAMILY, cell, strict=True))}
         row |= _side(own, "a") | _side(other, "b") | _change(own, other, pair, a, b)
+        row["planned"] = not row["same"] and not any(side is not None and side["baseline"] for side in (own, other))
         rows.append(row)
     table = pd.DataFrame(rows)
     if table.empty:
         return table
-    table["p_holm"] = table.groupby(FAMILY, sort=False)["p"].transform(lambda p: holm(p.to_numpy(float)))
+    table["p_holm"] = table.groupby(FAMILY, sort=False)["p"].transform(
+        lambda p: holm(p.to_numpy(float), int(table.loc[p.index, "planned"].sum()))
+    )
     last = table[["low", "high", "p_holm"]].to_numpy(float).tolist()
     table["finding"] = [
         SAME_RUNS if same else _finding(low, high, p, once=once)
         for same, once, (low, high, p) in zip(table["same"], table["once"], last, strict=True)
     ]
     notes = table.pop("note")
-    return table.drop(columns=["same", "once"]).assign(note=notes)
+    return table.drop(columns=["same", "once", "planned"]).assign(note=notes)
 
 
 def _by_cell(deltas: pd.DataFrame) -> dict[tuple[str, ...], dict[str, Any]]:

@@ -90,7 +90,7 @@ def arm_table(results: pd.DataFrame, runs: Runs) -> pd.DataFrame:
     Columns: arm, arm_id, baseline, split, view, metric, seeds (finished), images, error (mean over seeds),
     paired_seeds, delta, low, high, covers (what the interval covers), p (McNemar's exact one with one seed), p_holm
     (over the arms of the row's split, view and metric), finding, images_low, images_high (other images alone),
-    bootstrap_low, bootstrap_high, seeds_low, seeds_high (other seeds alone), seed_spread, coverage, conservative,
+    bootstrap_low, bootstrap_high, seeds_low, seeds_high (other seeds alone), seed_spread, conservative,
     broken, fixed, mcnemar_p (with one paired seed), note. Missing where there is nothing to compare, as the note says.
     """
     baseline, rows = runs.evidence.baseline, []
@@ -153,7 +153,6 @@ def doubt_columns(found: Doubt) -> dict[str, Any]:
         "seeds_low": found.seeds.low,
         "seeds_high": found.seeds.high,
         "seed_spread": found.seed_spread,
-        "coverage": found.coverage,
         "conservative": found.conservative,
     }
 
@@ -161,7 +160,7 @@ def doubt_columns(found: Doubt) -> dict[str, Any]:
 def _nothing(note: str) -> dict[str, Any]:
     figures = (
         *("delta", "low", "high", "p", "images_low", "images_high", "bootstrap_low", "bootstrap_high"),
-        *("seeds_low", "seeds_high", "seed_spread", "coverage"),
+        *("seeds_low", "seeds_high", "seed_spread"),
     )
     return (
         {"paired_seeds": 0, "covers": "", "conservative": False, "broken": np.nan, "fixed": np.nan}
@@ -170,9 +169,17 @@ def _nothing(note: str) -> dict[str, Any]:
     )
 
 
-def with_findings(table: pd.DataFrame, family: Sequence[str]) -> pd.DataFrame:
-    """Add p_holm, over each family, and the finding in words, which it says only where the interval excludes zero."""
-    adjusted = table.groupby(list(family), sort=False)["p"].transform(lambda p: holm(p.to_numpy(float)))
+def with_findings(table: pd.DataFrame, family: Sequence[str], unlisted: int = 0) -> pd.DataFrame:
+    """Add p_holm, over each family, and the finding in words, which it says only where the interval excludes zero.
+
+    A family has all differences that its rows are planned for, finished or not, and those `unlisted`, without a row.
+    """
+    planned = table["paired_seeds"].notna()
+    if "baseline" in table:
+        planned &= ~table["baseline"].astype(bool)
+    adjusted = table.groupby(list(family), sort=False)["p"].transform(
+        lambda p: holm(p.to_numpy(float), int(planned[p.index].sum()) + unlisted)
+    )
     table = table.assign(p_holm=adjusted)
     figures = table[["low", "high", "p_holm"]].to_numpy(float)
     once = [covers == IMAGES for covers in table["covers"]] if "covers" in table else [False] * len(table)
@@ -208,6 +215,7 @@ def views_table(results: pd.DataFrame, runs: Runs) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     done = _compared(results[results["split"] == "test"], runs)
+    unfinished = sum(not runs.by_arm[arm_id] for arm_id in runs.evidence.labels)
     for metric in METRICS:
         errors = done.set_index(["arm_id", "view"])[f"{metric}_error"].astype(float).sort_index()
         if errors.isna().all():
@@ -223,7 +231,7 @@ def views_table(results: pd.DataFrame, runs: Runs) -> pd.DataFrame:
             row |= {name: errors.loc[[(arm_id, view)]].mean() for name, view in both.items()}
             rows.append(row | _nothing(note) | doubt_columns(doubt(differences)) | {"paired_seeds": len(seeds)})
     table = pd.DataFrame(rows)
-    return with_findings(table, ["metric"]) if rows else table
+    return with_findings(table, ["metric"], unfinished) if rows else table
 
 
 MEASURES = ("train_error", "gap", "steps")

@@ -3,8 +3,9 @@
 Simulates sweeps of a baseline and four arms that are all equal, so that every true difference is zero: each image has a
 difficulty of its own (a logit), a liking for each arm (of spread `interaction`), and each run moves all images at once
 (by a logit shift of spread `spread`). A sweep draws new images and new seeds. Prints for each cell how often intervals
-that claim 95 % hold zero: the one that counts, and its rivals; how often the one that counts is predicted to
-(`Doubt.coverage`), and how often it is called conservative; and how often a sweep has any false alarm after Holm.
+that claim 95 % hold zero: the one that counts, and its rivals, among them what it would be without its least width; how
+often the one that counts has that width, and how often those hold zero; how often it is called conservative; and how
+often a sweep has any false alarm after Holm.
 
 Images count by their pattern alone, which seeds of which arm have them wrong, so that drawing how often each pattern
 comes is drawing the images: ten thousand cost little more than five hundred.
@@ -22,13 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special
 
-from alexnet_sweep.doubt import CONSERVATIVE, LEVEL, ROUNDING, SPARSE, coverage_of
+from alexnet_sweep.doubt import LEVEL, ROUNDING, SPARSE
 
 Floats = NDArray[np.float64]
 
 ARMS = 4  # beside the baseline
 DIFFICULTY = 2.0  # spread of the images' logits
-RIVALS = ("images", "seeds", "satterthwaite", "bootstrap")
+RIVALS = ("without_least", "images", "seeds", "satterthwaite", "bootstrap")
+WIDE = 0.97  # cells in which more intervals than these hold zero are marked
 BATCH = 100
 
 
@@ -144,9 +146,23 @@ def parts(sums: Sums) -> tuple[Floats, Floats, Floats]:
 
 
 def half_width(of_seeds: Floats, of_images: Floats, seeds: int, level: float = LEVEL) -> Floats:
-    """Of the interval that counts."""
+    """Of the interval that counts, but for its least width."""
     student, normal = special.stdtrit(seeds - 1, (1 + level) / 2), special.ndtri((1 + level) / 2)
     return np.asarray(np.sqrt(student**2 * of_seeds + normal**2 * of_images))
+
+
+def over_images(sums: Sums, delta: Floats) -> tuple[Floats, Floats]:
+    """The mean over images, and its standard deviation, with Agresti and Min's two pseudo-images, half each way."""
+    count = sums.images + 2
+    shrunk = delta * sums.images / count
+    return shrunk, np.sqrt(((sums.mean_squares + 1) / count - shrunk**2) / count)
+
+
+def counting(sums: Sums, level: float = LEVEL) -> tuple[Floats, Floats]:
+    """Half-widths of the interval that counts, and of the least that it can be."""
+    delta, of_seeds, of_images = parts(sums)
+    least = special.ndtri((1 + level) / 2) * over_images(sums, delta)[1]
+    return np.maximum(half_width(of_seeds, of_images, sums.by_seed.shape[-1], level), least), least
 
 
 def bounds(sums: Sums) -> dict[str, tuple[Floats, Floats]]:
@@ -154,13 +170,12 @@ def bounds(sums: Sums) -> dict[str, tuple[Floats, Floats]]:
     seeds, images = sums.by_seed.shape[-1], sums.images
     delta, of_seeds, of_images = parts(sums)
     student, normal = special.stdtrit(seeds - 1, (1 + LEVEL) / 2), special.ndtri((1 + LEVEL) / 2)
-    count = images + 2  # Agresti & Min's two pseudo-images, half an image each way
-    shrunk = delta * images / count
-    deviation = np.sqrt(((sums.mean_squares + 1) / count - shrunk**2) / count)
+    shrunk, deviation = over_images(sums, delta)
     # Satterthwaite: one variance, of a number of degrees of freedom that is worked out from its parts.
     freedom = (of_seeds + of_images) ** 2 / (of_seeds**2 / (seeds - 1) + of_images**2 / (images - 1))
     halves = {
-        "counts": half_width(of_seeds, of_images, seeds),
+        "counts": counting(sums)[0],
+        "without_least": half_width(of_seeds, of_images, seeds),
         "seeds": student * np.sqrt(of_seeds),
         "satterthwaite": special.stdtrit(freedom, (1 + LEVEL) / 2) * np.sqrt(of_seeds + of_images),
     }
@@ -179,18 +194,17 @@ def coverages(sums: Sums) -> dict[str, float]:
     return {name: float(np.mean((low <= 0) & (high >= 0))) for name, (low, high) in bounds(sums).items()}
 
 
-def predicted_coverage(sums: Sums) -> Floats:
-    """`Doubt.coverage` of each interval."""
-    _, of_seeds, of_images = parts(sums)
-    shares = np.linspace(0, 1, 201)
-    known = [coverage_of(sums.by_seed.shape[-1], float(share)) for share in shares]
-    return np.asarray(np.interp(of_images / (of_seeds + of_images), shares, known))
+def at_least_width(sums: Sums) -> tuple[float, float]:
+    """How often the interval that counts has its least width, and how often those hold zero."""
+    half, least = counting(sums)
+    narrow, holds = half <= least, np.abs(parts(sums)[0]) <= half
+    return float(narrow.mean()), float(holds[narrow].mean()) if narrow.any() else float("nan")
 
 
 def labelled(sums: Sums) -> float:
     """How often the interval that counts is called conservative (`Doubt.conservative`)."""
     changed = sums.total_squares / sums.by_seed.shape[-1]  # differences are -1, 0 and 1
-    return float(np.mean((predicted_coverage(sums) > CONSERVATIVE) | (changed < SPARSE)))
+    return float(np.mean(changed < SPARSE))
 
 
 def false_alarms(sums: Sums) -> float:
@@ -199,17 +213,17 @@ def false_alarms(sums: Sums) -> float:
     It does where the least of its p-values, times the number of arms, is below 0.05 (Holm), that is, where an interval
     of the level 1 - 0.05 / arms excludes zero; the one of 95 % then excludes it as well.
     """
-    delta, of_seeds, of_images = parts(sums)
-    level = 1 - (1 - LEVEL) / delta.shape[1]
-    half = half_width(of_seeds, of_images, sums.by_seed.shape[-1], level)
+    delta = parts(sums)[0]
+    half, _ = counting(sums, 1 - (1 - LEVEL) / delta.shape[1])
     return float(np.mean((np.abs(delta) > half).any(axis=1)))
 
 
 def measured(setting: Setting, sweeps: int) -> dict[str, float]:
     sums = simulate(setting, sweeps)
-    found = coverages(sums)
+    found, (least, held) = coverages(sums), at_least_width(sums)
     return {name: found[name] for name in ("counts", *RIVALS)} | {
-        "predicted": float(predicted_coverage(sums).mean()),
+        "least_width": least,
+        "of_which_hold": held,
         "labelled": labelled(sums),
         "false_alarms": false_alarms(sums),
     }
@@ -221,7 +235,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON list in place of the table")
     chosen = parser.parse_args()
     began, rows = time.monotonic(), []
-    columns = ("counts", "predicted", "labelled", *RIVALS, "false_alarms")
+    columns = ("counts", "least_width", "of_which_hold", "labelled", *RIVALS, "false_alarms")
     if not chosen.json:
         print("seeds images error interaction spread " + " ".join(f"{name:>13}" for name in columns))
     for setting in grid():
@@ -230,17 +244,17 @@ def main() -> None:
         if not chosen.json:
             cell = f"{setting.seeds:>5} {setting.images:>6} {setting.error:>5g} {setting.interaction:>11g}"
             told = " ".join(f"{100 * row[name]:>11.1f} %" for name in columns)
-            wide = "  conservative" if row["counts"] > CONSERVATIVE else ""
+            wide = "  conservative" if row["counts"] > WIDE else ""
             print(f"{cell} {setting.spread:>6g} {told}{wide}", flush=True)
     if chosen.json:
         print(json.dumps(rows, indent=1))
         return
     print(f"\n{len(rows)} cells of {chosen.sweeps} sweeps of {ARMS} arms, {time.monotonic() - began:.0f} s; from, to:")
     for name in columns:
-        values = [row[name] for row in rows]
+        values = [row[name] for row in rows if not np.isnan(row[name])]
         print(f"  {name:<13} {100 * min(values):5.1f} to {100 * max(values):5.1f} %")
-    wide = sum(row["counts"] > CONSERVATIVE for row in rows)
-    print(f"conservative (above {100 * CONSERVATIVE:g} %): {wide} cells of {len(rows)}")
+    wide = sum(row["counts"] > WIDE for row in rows)
+    print(f"conservative (above {100 * WIDE:g} %): {wide} cells of {len(rows)}")
 
 
 if __name__ == "__main__":

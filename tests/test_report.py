@@ -20,7 +20,7 @@ from alexnet_sweep.report.write import write_report
 from alexnet_sweep.store import RunFolder
 from alexnet_sweep.study_folder import study_folder
 from alexnet_sweep.wording import printable
-from hand_made import LRN, RANKS, make_run, make_study, ranked, ranked_study, restate, wrong
+from hand_made import LRN, RANKS, Run, make_run, make_study, ranked, ranked_study, restate, wrong
 from test_sweep import contents_of
 
 
@@ -116,6 +116,30 @@ def test_what_is_compared_though_not_alike_is_marked_wherever_it_is_shown(tmp_pa
     assert "hurts at n = 2 (runs not alike)" in text and "(runs not alike)." in text
     assert "done, not alike" in text and "not all have the same schedule" in text
     assert "runs that are not alike: epochs: 9 instead of 90" in text
+
+
+@pytest.mark.parametrize(
+    ("broken", "others", "told"),
+    [
+        ((30, 30, 900), 0, "more than 1,000"),  # one seed has diverged: the seeds hide it, not the images
+        ((50, 52, 54), 0, ""),  # shown
+        ((30, 36, 42), 0, ""),
+        ((30, 36, 42), 19, "about "),  # beyond zero, but not once twenty arms are counted
+    ],
+)
+def test_seeds_are_asked_for_where_a_claim_is_not_shown_once_all_arms_are_counted(
+    tmp_path: Path, broken: tuple[int, ...], others: int, told: str
+) -> None:
+    arms = {"base": {"model/lrn": "on"}} | {f"off{n}": {"model/lrn": f"off{n}"} for n in range(1 + others)}
+    made: dict[tuple[str, int], Run | None] = {}
+    for seed, count in enumerate(broken):
+        made |= {(arm, seed): None for arm in arms}
+        made |= {("base", seed): wrong("0" * 2000), ("off0", seed): wrong("1" * count + "0" * (2000 - count))}
+    make_study(tmp_path / "runs", made, arms, claims={"model/lrn=off0": ["P12b"]})
+    text = write_report("hand", tmp_path / "runs", tmp_path / "reports").text
+    rows = cells_of(text, "What the paper says")
+    assert rows and all((row[-2] if len(row) == 8 else "").startswith(told) for row in rows)
+    assert bool(told) == (len(rows[0]) == 8)
 
 
 def test_learning_rates_that_differ_are_told_whatever_made_them_differ(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ import pandas as pd
 
 from alexnet_sweep.aggregate import values_of
 from alexnet_sweep.claims import published, references
-from alexnet_sweep.doubt import doubt, seeds_needed
+from alexnet_sweep.doubt import MOST_SEEDS, doubt, hidden_by_images, seeds_needed
+from alexnet_sweep.effects import ALPHA, HELPS, HURTS
 from alexnet_sweep.findings import HEADLINE, Findings
 from alexnet_sweep.report.document import Block, Heading, Paragraph, Table
 from alexnet_sweep.report.numbers import (
@@ -94,13 +95,17 @@ def _found(found: Verdict) -> str:
 
 
 def _more_seeds(findings: Findings, found: Verdict) -> str:
-    """How many seeds would show what the paper claims, where it is not settled."""
+    """How many seeds would show what the paper claims once all arms are counted, where it is not settled."""
     claim = found.claim
     if claim.delta is None or claim.measure not in METRIC_WORDS or pd.isna(found.interval.low):
         return ""
-    if found.interval.excludes_zero or found.word not in (INCONCLUSIVE, NOT_COMPARABLE):
+    if found.word not in (INCONCLUSIVE, NOT_COMPARABLE):
         return ""
     split, view = HEADLINE[0], claim.views or HEADLINE[1]
+    rows = findings.of_views if claim.is_of_views else findings.deltas.query("split == @split and view == @view")
+    own = rows[(rows["arm_id"] == found.arm_id) & (rows["metric"] == claim.measure)]
+    if own["finding"].isin([HURTS, HELPS]).any():
+        return ""
     if claim.is_of_views:
         differences, of_seeds, _ = findings.runs.less_averaged(found.arm_id, split, claim.measure)
     else:
@@ -108,12 +113,12 @@ def _more_seeds(findings: Findings, found: Verdict) -> str:
         differences, of_seeds, _ = findings.runs.contrast(weights, split, view, claim.measure)
     if differences is None or len(of_seeds) < 2:
         return ""
-    estimate, seeds = doubt(differences), len(of_seeds)
-    needed = seeds_needed(claim.delta, estimate, seeds)
-    size = signed(abs(claim.delta), 1).lstrip("+")
-    if needed is None:
-        return f"{size} points need more test images"
-    return f"about {needed}"
+    estimate, arms = doubt(differences), len(findings.evidence.labels) - (not claim.is_of_views)
+    level = 1 - ALPHA / arms
+    if hidden_by_images(claim.delta, estimate, level=level):
+        return f"{signed(abs(claim.delta), 1).lstrip('+')} points need more test images"
+    needed = seeds_needed(claim.delta, estimate, len(of_seeds), level=level)
+    return f"more than {MOST_SEEDS:,}" if needed is None else f"about {needed}"
 
 
 def _references(findings: Findings) -> list[list[str]]:

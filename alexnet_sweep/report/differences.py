@@ -59,7 +59,7 @@ def _sentences(findings: Findings, rows: pd.DataFrame) -> list[str]:
     hints = compared[compared["finding"] == HINT]
     if len(hints):
         lines.append(
-            f"Beyond zero alone, but not once all {len(compared)} arms are counted (Holm): "
+            f"Beyond zero alone, but not once all {int((~rows['baseline']).sum())} arms are counted (Holm): "
             f"{'; '.join(_told(row, findings) for row in records(hints))}."
         )
     unclear = compared[compared["finding"] == UNCLEAR]
