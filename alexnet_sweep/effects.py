@@ -244,7 +244,8 @@ def seed_table(results: pd.DataFrame, runs: Runs) -> pd.DataFrame:
     less that; both as differences from the baseline. `steps`, the steps to the training-error threshold, as a relative
     change (a geometric mean: 0 as many as the baseline, 1 twice as many). Columns: arm, arm_id, baseline, measure,
     seeds, value (the arm's own mean: error, gap, or steps), paired_seeds, delta, low, high, p, p_holm, finding, note.
-    Where a pair of runs lacks the figure on either side, there is no difference, and the note says how many have it.
+    Where a pair of runs lacks the figure on either side, there is no difference, and the note says of which
+    side how many runs have it.
     """
     rows, results = [], _compared(results, runs)
     for measure in MEASURES:
@@ -256,21 +257,24 @@ def seed_table(results: pd.DataFrame, runs: Runs) -> pd.DataFrame:
             row |= {"seeds": len(own), "value": np.mean(list(own.values())) if own else np.nan}
             both = set(runs.by_arm[arm_id]) & set(runs.by_arm[runs.evidence.baseline])
             seeds = [] if row["baseline"] else [seed for seed in sorted(both) if seed in own and seed in base]
-            row |= _over_seeds([own[s] for s in seeds], [base[s] for s in seeds], measure)
-            if not row["baseline"] and len(seeds) < len(both):
-                row |= _not_all(measure, sum(seed in own for seed in both), len(both))
-            elif row["baseline"] and len(own) < len(both):
-                row["note"] = _not_all(measure, len(own), len(both))["note"]
-            rows.append(row)
+            found = _over_seeds([own[s] for s in seeds], [base[s] for s in seeds], measure)
+            sides = {"": own} if row["baseline"] else {"": own, "baseline": base}
+            found |= _lacking(measure, {side: len(both & set(having)) for side, having in sides.items()}, len(both))
+            rows.append(row | found)
     table = pd.DataFrame(rows)
     return with_findings(table, ["measure"]) if len(table) else table
 
 
-def _not_all(measure: str, there: int, runs: int) -> dict[str, Any]:
-    """Of runs without the figure nothing is known but that they lack it: leaving them out would flatter the arm."""
-    what = "reached the threshold" if measure == "steps" else "have clean training images"
-    nothing = dict.fromkeys(("delta", "low", "high", "p"), np.nan)
-    return nothing | {"paired_seeds": 0, "note": f"{there} of {runs} {what}"}
+def _lacking(measure: str, having: Mapping[str, int], runs: int) -> dict[str, Any]:
+    """No difference where runs of a side lack the figure, and how many of that side have it; the row's own has no name.
+
+    Of these runs nothing is known but that they lack it: leaving them out would flatter their side.
+    """
+    lacking = [f"{side}: {there} of {runs}".removeprefix(": ") for side, there in having.items() if there < runs]
+    if not lacking:
+        return {}
+    lacking[0] += " reached the threshold" if measure == "steps" else " have clean training images"
+    return dict.fromkeys(("delta", "low", "high", "p"), np.nan) | {"paired_seeds": 0, "note": "; ".join(lacking)}
 
 
 def _measured(results: pd.DataFrame, measure: str) -> dict[tuple[str, int], float]:

@@ -376,6 +376,17 @@ def test_where_a_run_never_reached_the_threshold_there_is_no_ratio(tmp_path):
     assert steps["note"] == "1 of 2 reached the threshold"
 
 
+def test_where_the_baseline_never_reached_it_the_note_names_the_baseline(tmp_path):
+    slow = {("base", 1): wrong("0000000011", train_error=0.06)}
+    table = rows(found_of(tmp_path / "a", SEEDS | slow).by_seed, "arm_id", "measure")
+    steps = table.loc[("off", "steps")]
+    assert steps["note"] == "baseline: 1 of 2 reached the threshold" and math.isnan(steps["delta"])
+    assert table.loc[("base", "steps"), "note"] == "1 of 2 reached the threshold"
+    both = SEEDS | slow | {("off", 0): wrong("0000000111", train_error=0.1)}  # no seed that has both
+    table = rows(found_of(tmp_path / "b", both).by_seed, "arm_id", "measure")
+    assert table.loc[("off", "steps"), "note"] == "1 of 2 reached the threshold; baseline: 1 of 2"
+
+
 def test_seeds_that_agree_exactly_make_nobody_sure(tmp_path):
     made = SEEDS | {("off", 1): wrong("0000011111", train_error=0.12)}  # 0.06 more, as in seed 0
     off = rows(found_of(tmp_path, made).by_seed, "arm_id", "measure").loc[("off", "train_error")]

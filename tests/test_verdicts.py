@@ -197,9 +197,24 @@ def test_seeds_that_agree_exactly_and_single_ones_are_inconclusive_in_their_own_
 
 def test_what_was_not_measured_or_not_paired_is_inconclusive(tmp_path):
     one = with_figures(tmp_path / "a", "P10", IMAGENET, {("base", 0): {}, ("off", 0): {}})
-    assert (one.word, one.why) == (INCONCLUSIVE, "0 of 1 have clean training images") and math.isnan(one.delta)
+    assert (one.word, one.why) == (INCONCLUSIVE, "0 of 1 have clean training images; baseline: 0 of 1")
+    assert math.isnan(one.delta)
     one = with_figures(tmp_path / "b", "P12a", IMAGENET, {("base", 0): {}, ("off", 1): {}})
     assert (one.word, one.why) == (INCONCLUSIVE, "no seed that both have finished")
+
+
+@pytest.mark.parametrize(
+    ("without", "why"),
+    [
+        ([("off", 1)], "1 of 2 reached the threshold"),
+        ([("base", 0)], "baseline: 1 of 2 reached the threshold"),
+        ([("base", 0), ("off", 0), ("off", 1)], "0 of 2 reached the threshold; baseline: 1 of 2"),
+    ],
+)
+def test_steps_that_one_side_lacks_are_inconclusive_and_that_side_is_named(tmp_path, without, why):
+    figures = {(arm, seed): {"steps": 100 + seed} for arm in LRN for seed in (0, 1)} | {key: {} for key in without}
+    one = with_figures(tmp_path, "P11", IMAGENET, figures)
+    assert (one.word, one.why) == (INCONCLUSIVE, why)
 
 
 def test_a_finding_that_holms_correction_takes_back_is_no_verdict(tmp_path):
