@@ -235,6 +235,7 @@ def views_table(results: pd.DataFrame, runs: Runs) -> pd.DataFrame:
 
 
 MEASURES = ("train_error", "gap", "steps")
+SEEDS = "seeds only"  # what an interval covers where there is one figure a run
 
 
 def seed_table(results: pd.DataFrame, runs: Runs) -> pd.DataFrame:
@@ -243,9 +244,9 @@ def seed_table(results: pd.DataFrame, runs: Runs) -> pd.DataFrame:
     Measures: `train_error`, of the training images evaluated without augmentation (centre view); `gap`, the test error
     less that; both as differences from the baseline. `steps`, the steps to the training-error threshold, as a relative
     change (a geometric mean: 0 as many as the baseline, 1 twice as many). Columns: arm, arm_id, baseline, measure,
-    seeds, value (the arm's own mean: error, gap, or steps), paired_seeds, delta, low, high, p, p_holm, finding, note.
-    Where a pair of runs lacks the figure on either side, there is no difference, and the note says of which
-    side how many runs have it.
+    seeds, value (the arm's own mean: error, gap, or steps), paired_seeds, delta, low, high, p, covers (`SEEDS`, empty
+    without an interval), p_holm, finding, note. Where a pair of runs lacks the figure on either side, there is no
+    difference, and the note says of which side how many runs have it.
     """
     rows, results = [], _compared(results, runs)
     for measure in MEASURES:
@@ -260,7 +261,7 @@ def seed_table(results: pd.DataFrame, runs: Runs) -> pd.DataFrame:
             found = _over_seeds([own[s] for s in seeds], [base[s] for s in seeds], measure)
             sides = {"": own} if row["baseline"] else {"": own, "baseline": base}
             found |= _lacking(measure, {side: len(both & set(having)) for side, having in sides.items()}, len(both))
-            rows.append(row | found)
+            rows.append(row | found | {"covers": "" if np.isnan(found["low"]) else SEEDS})
     table = pd.DataFrame(rows)
     return with_findings(table, ["measure"]) if len(table) else table
 

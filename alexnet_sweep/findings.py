@@ -69,6 +69,7 @@ class Findings:
                     "delta": found.delta,
                     "low": found.interval.low,
                     "high": found.interval.high,
+                    "covers": found.covers,
                     "verdict": found.word,
                     "why": found.why,
                 }

@@ -65,6 +65,7 @@ class Verdict:
     claim: Claim
     delta: float  # nan where nothing was found
     interval: Interval
+    covers: str  # what the interval covers; empty where there is none
     word: str
     why: str
 
@@ -120,24 +121,30 @@ def _row(
 def _judged(reasons: Sequence[str], arm_id: str, claim: Claim, row: Mapping[str, Any] | None) -> Verdict:
     delta = math.nan if row is None else float(row["delta"])
     interval = Interval.none() if row is None else Interval(float(row["low"]), float(row["high"]))
+    covers = "" if row is None else str(row["covers"])
+    return Verdict(arm_id, claim, delta, interval, covers, *_word(reasons, claim, row, interval))
+
+
+def _word(reasons: Sequence[str], claim: Claim, row: Mapping[str, Any] | None, interval: Interval) -> tuple[str, str]:
+    """The verdict, and why."""
     if reasons:
-        return Verdict(arm_id, claim, delta, interval, NOT_COMPARABLE, "; ".join(reasons))
-    if row is None or math.isnan(delta):
-        why = str(row["note"]) if row is not None and row["note"] else "no paired runs yet"
-        return Verdict(arm_id, claim, delta, interval, INCONCLUSIVE, why)
-    if row.get("covers") == IMAGES or math.isnan(interval.low):
+        return NOT_COMPARABLE, "; ".join(reasons)
+    if row is None or math.isnan(row["delta"]):
+        return INCONCLUSIVE, str(row["note"]) if row is not None and row["note"] else "no paired runs yet"
+    if row["covers"] == IMAGES or math.isnan(interval.low):
         alone = int(row["paired_seeds"]) < 2
-        why = "one seed: it takes two to speak of a part" if alone else str(row["note"])
-        return Verdict(arm_id, claim, delta, interval, INCONCLUSIVE, why)
+        return INCONCLUSIVE, "one seed: it takes two to speak of a part" if alone else str(row["note"])
     if row["finding"] == HINT:
-        return Verdict(
-            arm_id, claim, delta, interval, INCONCLUSIVE, "the interval holds zero once all arms are counted"
-        )
-    return Verdict(arm_id, claim, delta, interval, *judge(claim, interval))
+        return INCONCLUSIVE, "the interval holds zero once all arms are counted"
+    return judge(claim, interval)
 
 
 def judge(claim: Claim, interval: Interval) -> tuple[str, str]:
-    """The verdict on a comparable claim, and why, from an interval over images and seeds."""
+    """The verdict on a comparable claim, and why.
+
+    The interval covers images and seeds where the claim is of test errors, and seeds only where there is one figure a
+    run: training error, gap and steps.
+    """
     low, high = sorted((claim.sign * interval.low, claim.sign * interval.high))
     size = None if claim.delta is None else abs(claim.delta)
     if size is not None and claim.measure == "steps":  # a factor: six times as many, or a sixth

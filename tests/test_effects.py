@@ -387,6 +387,13 @@ def test_where_the_baseline_never_reached_it_the_note_names_the_baseline(tmp_pat
     assert table.loc[("off", "steps"), "note"] == "1 of 2 reached the threshold; baseline: 1 of 2"
 
 
+def test_an_interval_of_one_figure_a_run_covers_seeds_only(tmp_path):
+    table = rows(found_of(tmp_path / "a", SEEDS).by_seed, "arm_id", "measure")
+    assert set(table.loc["off", "covers"]) == {"seeds only"} and set(table.loc["base", "covers"]) == {""}
+    one = rows(found_of(tmp_path / "b", SEEDS | {("off", 1): None}).by_seed, "arm_id", "measure")
+    assert set(one.loc["off", "covers"]) == {""}  # one seed: no interval
+
+
 def test_seeds_that_agree_exactly_make_nobody_sure(tmp_path):
     made = SEEDS | {("off", 1): wrong("0000011111", train_error=0.12)}  # 0.06 more, as in seed 0
     off = rows(found_of(tmp_path, made).by_seed, "arm_id", "measure").loc[("off", "train_error")]

@@ -100,6 +100,21 @@ def test_every_number_of_a_small_report_is_derived_by_hand(tmp_path: Path) -> No
     ]
 
 
+def test_beside_intervals_over_images_those_over_seeds_only_are_marked(tmp_path: Path) -> None:
+    figures = {"base": ((5, 100), (7, 200)), "off": ((10, 150), (8, 400))}
+    made = {
+        (arm, seed): ranked([1, 1, 2, 6], train_error=error / 100, steps=steps)
+        for arm, seeds in figures.items()
+        for seed, (error, steps) in enumerate(seeds)
+    }
+    make_study(tmp_path / "runs", made, claims={"model/lrn=off": ["P12a", "P09", "P10"]})
+    text = write_report("hand", tmp_path / "runs", tmp_path / "reports").text
+    found = {row[2]: row[4] for row in cells_of(text, "What the paper says")}
+    assert found["clean training error"] == "+3.00 [−22.41, +28.41], over seeds only"
+    assert found["steps to threshold"] == "×1.73 [×0.28, ×10.77], over seeds only"
+    assert found["test less training error"].endswith("], over seeds only") and found["Top-1"].endswith("]")
+
+
 def test_words_of_the_report_carry_the_seeds_behind_them(tmp_path: Path) -> None:
     made = {(arm, seed): wrong("0" * 100 if arm == "base" else "1" * 50 + "0" * 50) for arm in LRN for seed in (0, 1)}
     make_study(tmp_path / "runs", made | {("off", 2): wrong("0" * 100)})

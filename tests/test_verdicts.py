@@ -217,6 +217,17 @@ def test_steps_that_one_side_lacks_are_inconclusive_and_that_side_is_named(tmp_p
     assert (one.word, one.why) == (INCONCLUSIVE, why)
 
 
+def test_a_verdict_says_what_its_interval_covers(tmp_path):
+    made = {}
+    for (arm, seed), train in {("base", 0): 0.02, ("base", 1): 0.03, ("off", 0): 0.09, ("off", 1): 0.1001}.items():
+        made[arm, seed] = wrong("6000000000", train_error=train, **IMAGENET)
+    made["off", 0] = wrong("6600000000", train_error=0.09, **IMAGENET)
+    found = find(make_study(tmp_path, made, claims={"model/lrn=off": ["P12a", "P10", "P11"]}), tmp_path)
+    covers = {verdict.claim.id: verdict.covers for verdict in found.verdicts}
+    assert covers == {"P12a": "images and seeds", "P10": "seeds only", "P11": ""}  # of P11 nothing is found
+    assert list(found.tables()["claims"]["covers"]) == list(covers.values())
+
+
 def test_a_finding_that_holms_correction_takes_back_is_no_verdict(tmp_path):
     found = studied(tmp_path, "P04", (19, 20, 21), CIFAR)
     hinted = found.deltas.assign(finding=effects.HINT)

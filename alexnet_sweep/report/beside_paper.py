@@ -5,7 +5,7 @@ import pandas as pd
 from alexnet_sweep.aggregate import values_of
 from alexnet_sweep.claims import published, references
 from alexnet_sweep.doubt import MOST_SEEDS, doubt, hidden_by_images, seeds_needed
-from alexnet_sweep.effects import ALPHA, HELPS, HURTS
+from alexnet_sweep.effects import ALPHA, HELPS, HURTS, SEEDS
 from alexnet_sweep.findings import HEADLINE, Findings
 from alexnet_sweep.report.document import Block, Heading, Paragraph, Table
 from alexnet_sweep.report.numbers import (
@@ -89,9 +89,12 @@ def _claim_words(found: Verdict) -> str:
 
 
 def _found(found: Verdict) -> str:
-    if found.claim.measure != "steps":
-        return interval_words({"delta": found.delta, "low": found.interval.low, "high": found.interval.high})
-    return times(found.delta, found.interval.low, found.interval.high)
+    """What was found, and that its interval is over seeds only where those beside it are over images as well."""
+    low, high = found.interval.low, found.interval.high
+    words = interval_words({"delta": found.delta, "low": low, "high": high})
+    if found.claim.measure == "steps":
+        words = times(found.delta, low, high)
+    return f"{words}, over {SEEDS}" if found.covers == SEEDS else words
 
 
 def _more_seeds(findings: Findings, found: Verdict) -> str:
