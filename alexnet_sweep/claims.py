@@ -2,10 +2,10 @@
 
 Columns: id (P: the paper's; L: its authors' logs beside the released code; C: cuda-convnet; E: third parties), kind,
 dataset, split, views, subject, full and ablated (what was compared), measure (top1, top5, gap between test and clean
-training error, train_error, steps to a training error), full_pct and ablated_pct (errors in %), delta_points
-(percentage points; for steps the relative change in %), reading (value, about, at least, sign: only the direction is
-claimed), about (the claim of the paper that a reference bears on), source, remark. Every claim is that the change
-hurts, unless its number is negative.
+training error, train_error, steps to a training error), full_pct and ablated_pct (errors in %, the longer with the
+digits in print), delta_points (percentage points; for steps the relative change in %), reading (value, about, at least,
+sign: only the direction is claimed), about (the claim of the paper that a reference bears on), source, remark. Every
+claim is that the change hurts, unless its number is negative.
 """
 
 import csv
@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-SIGN, AT_LEAST, ABOUT = "sign", "at least", "about"
+SIGN, AT_LEAST, ABOUT, VALUE = "sign", "at least", "about", "value"
 OF_VIEWS = "test views"  # the subject of claims about the views of one run
 TURNED = "-"  # before an id: the arm adds what the claim removes
 
@@ -40,6 +40,7 @@ class Claim:
     about: str
     source: str
     remark: str
+    rounding: float  # by so much at the most may the difference be off, for the digits in print
     turned: bool = False  # tested from the ablated side: the arm adds what the claim removes
 
     @property
@@ -78,7 +79,17 @@ def _claim(row: dict[str, str]) -> Claim:
 
     values: dict[str, Any] = {key: text for key, text in row.items() if not key.endswith(("_pct", "_points"))}
     full, ablated, delta = (fraction(key) for key in ("full_pct", "ablated_pct", "delta_points"))
-    return Claim(**values, full_error=full, ablated_error=ablated, delta=delta)
+    return Claim(**values, full_error=full, ablated_error=ablated, delta=delta, rounding=_rounding(row))
+
+
+def _rounding(row: dict[str, str]) -> float:
+    """Half a unit of the last digit, of the difference or of each of the two errors that it was worked out from."""
+    if row["measure"] == "steps" or not row["delta_points"]:
+        return 0.0
+    errors = [text for text in (row["full_pct"], row["ablated_pct"]) if text]
+    rounded = errors if len(errors) == 2 else [row["delta_points"]]
+    digits = max(len(text.partition(".")[2]) for text in rounded)  # of a pair's 40 and 40.5, one is short of its zero
+    return len(rounded) * 0.5 * 10.0**-digits / 100
 
 
 def claims_of(name: str) -> list[Claim]:

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from alexnet_sweep.aggregate import Evidence, RunRecord
-from alexnet_sweep.claims import ABOUT, AT_LEAST, SIGN, Claim, claims_of
+from alexnet_sweep.claims import ABOUT, AT_LEAST, SIGN, VALUE, Claim, claims_of
 from alexnet_sweep.comparable import KeptOut
 from alexnet_sweep.doubt import IMAGES, Interval
 from alexnet_sweep.effects import HINT
@@ -143,7 +143,7 @@ def judge(claim: Claim, interval: Interval) -> tuple[str, str]:
     """The verdict on a comparable claim, and why.
 
     The interval covers images and seeds where the claim is of test errors, and seeds only where there is one figure a
-    run: training error, gap and steps.
+    run: training error, gap and steps. The claim's number has no doubt of its own beyond the digits in print.
     """
     low, high = sorted((claim.sign * interval.low, claim.sign * interval.high))
     size = None if claim.delta is None else abs(claim.delta)
@@ -151,8 +151,10 @@ def judge(claim: Claim, interval: Interval) -> tuple[str, str]:
         low, high = sorted(claim.sign * math.log1p(max(end, NEVER)) for end in (interval.low, interval.high))
         size = abs(math.log1p(claim.delta or 0.0))
     least = most = size
-    if claim.reading == ABOUT and size is not None:
-        room = -math.log1p(-ROUND) if claim.measure == "steps" else size * ROUND
+    if claim.reading in (ABOUT, VALUE) and size is not None:
+        room = claim.rounding
+        if claim.reading == ABOUT:
+            room = -math.log1p(-ROUND) if claim.measure == "steps" else size * ROUND
         least, most = size - room, size + room
     if high < 0:
         return CONTRADICTED, "the effect has the other sign"

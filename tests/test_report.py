@@ -113,6 +113,7 @@ def test_beside_intervals_over_images_those_over_seeds_only_are_marked(tmp_path:
     assert found["clean training error"] == "+3.00 [−22.41, +28.41], over seeds only"
     assert found["steps to threshold"] == "×1.73 [×0.28, ×10.77], over seeds only"
     assert found["test less training error"].endswith("], over seeds only") and found["Top-1"].endswith("]")
+    assert "The paper's numbers are of single pairs of runs and printed rounded" in text
 
 
 def test_words_of_the_report_carry_the_seeds_behind_them(tmp_path: Path) -> None:

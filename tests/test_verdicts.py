@@ -57,12 +57,12 @@ def words(found: Findings) -> list[tuple[str, str, str]]:
     return [(verdict.claim.measure, verdict.word, verdict.why) for verdict in found.verdicts]
 
 
-# P04: LRN off costs 2 points on CIFAR-10.
+# P04: LRN off costs 2 points on CIFAR-10, of 11 and 13 in whole percents: 1 to 3 points.
 @pytest.mark.parametrize(
     ("more", "word", "why"),
     [
         ((19, 20, 21), REPRODUCED, "the interval holds the claimed number"),
-        ((7, 8, 9), SAME_SIGN, "smaller than claimed"),
+        ((5, 5, 5), SAME_SIGN, "smaller than claimed"),
         ((59, 60, 61), SAME_SIGN, "larger than claimed"),
         ((10, 30, 0), INCONCLUSIVE, "the interval holds zero"),
         ((1, 0, 0), CONTRADICTED, "an effect of the claimed size is excluded"),
@@ -326,7 +326,7 @@ def views_of_baseline(folder: Path, alone: tuple[int, ...], about: Mapping[str, 
     [
         # P08: without ten views 1.5 points more Top-1 errors, and 1.3 more Top-5 errors; here both have as many more
         ((14, 15, 14), [REPRODUCED, REPRODUCED]),
-        ((7, 8, 7), [SAME_SIGN, SAME_SIGN]),
+        ((6, 7, 6), [SAME_SIGN, SAME_SIGN]),
         ((0, 1, 0), [CONTRADICTED, CONTRADICTED]),
         ((-20, -21, -20), [CONTRADICTED, CONTRADICTED]),
         ((10, -10, 30), [INCONCLUSIVE, INCONCLUSIVE]),
@@ -366,25 +366,26 @@ def test_arms_without_a_claim_have_no_verdict(tmp_path):
 
 # --- judge alone
 
-P04 = claims_of("P04")[0]
+P03, P04 = claims_of("P03")[0], claims_of("P04")[0]
 
 
 @pytest.mark.parametrize(
     ("low", "high", "word"),
     [
-        (0.02, 0.03, REPRODUCED),  # 2 points, at either end
-        (0.01, 0.02, REPRODUCED),
-        (0.01, 0.0199, SAME_SIGN),
-        (0.0201, 0.03, SAME_SIGN),
+        (0.0144, 0.02, REPRODUCED),  # 1.4 points in print: 1.35 to 1.45, at either end
+        (0.01, 0.0136, REPRODUCED),
+        (0.0141, 0.0142, REPRODUCED),
+        (0.01, 0.0134, SAME_SIGN),
+        (0.0146, 0.03, SAME_SIGN),
         (0.0, 0.03, INCONCLUSIVE),
-        (-0.01, 0.02, INCONCLUSIVE),
-        (-0.01, 0.0199, CONTRADICTED),
+        (-0.002, 0.0138, INCONCLUSIVE),  # the log's own value is 1.37
+        (-0.002, 0.0134, CONTRADICTED),
         (-0.01, 0.0, CONTRADICTED),
         (-0.02, -0.01, CONTRADICTED),
     ],
 )
 def test_the_edges_of_each_verdict(low, high, word):
-    assert judge(P04, Interval(low, high))[0] == word
+    assert judge(P03, Interval(low, high))[0] == word
 
 
 def test_at_least_needs_only_the_upper_end(tmp_path):
@@ -431,6 +432,31 @@ def test_a_wider_interval_never_contradicts_what_a_narrower_one_did_not(claim: C
         assert before in (CONTRADICTED, SAME_SIGN)
     if before == INCONCLUSIVE:
         assert after == INCONCLUSIVE
+
+
+in_print = st.sampled_from([claim for claim in all_claims() if claim.kind == "paper" and claim.reading == "value"])
+sizes = st.floats(0, 0.1)
+
+
+@given(in_print, st.floats(-0.999, 0.999), sizes, sizes)
+def test_an_interval_that_holds_what_rounds_to_the_number_does_not_speak_against_it(claim: Claim, share, below, above):
+    size = abs(claim.delta or 0) + share * claim.rounding
+    ends = claim.sign * (size - below), claim.sign * (size + above)
+    assert judge(claim, Interval(*sorted(ends)))[0] == (REPRODUCED if below < size else INCONCLUSIVE)
+
+
+@given(in_print, st.floats(1.001, 1.9), sizes)
+def test_an_interval_short_of_all_that_rounds_to_the_number_speaks_against_it(claim: Claim, short, below):
+    high = abs(claim.delta or 0) - short * claim.rounding
+    assert judge(claim, Interval(high - below, high))[0] == (SAME_SIGN if high - below > 0 else CONTRADICTED)
+
+
+@given(st.sampled_from(["02", "03", "05", "08", "16"]), sizes, sizes)
+def test_an_interval_that_holds_the_logs_value_never_contradicts_the_number_printed_of_it(number, below, above):
+    for printed, logged in zip(claims_of(f"P{number}"), claims_of(f"L{number}"), strict=True):
+        assert logged.delta is not None
+        interval = Interval(logged.delta - below, logged.delta + above)
+        assert judge(printed, interval)[0] in (REPRODUCED, INCONCLUSIVE)
 
 
 @pytest.mark.parametrize(

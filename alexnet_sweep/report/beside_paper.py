@@ -66,6 +66,8 @@ def claims(findings: Findings) -> list[Block]:
             "A claim is comparable where data, network, length and views are the claim's own, and takes two seeds. "
             "Reproduced: the interval lies on the claim's side of zero and holds its number. Same sign: it lies there "
             "without the number. Contradicted: it lies on the other side, or holds zero and excludes the number. "
+            "The paper's numbers are of single pairs of runs and printed rounded: each stands for all that is printed "
+            "so, and for want of more runs has no doubt of its own here. "
             "Numbers in brackets in other tables are of claims that are not comparable."
         ),
     ]
