@@ -5,6 +5,7 @@ SweepError            a mistake in what was typed or configured: one line, no tr
 ├── DataError         a data set that is missing, unreadable, or not what the config says
 └── FolderError       a run or study folder that cannot be read, or that somebody else is using
     ├── OtherFormat   of a version that this one does not read: left as it is
+    ├── CannotRead    that this process may not read, or not at the moment: left as it is
     └── CannotWrite   a disk that is full, or a folder that must not be written
 RunsFailed            a sweep whose runs did not all end well: exit code 1
 Interrupted           the user asked to stop (Ctrl-C): exit code 130; a KeyboardInterrupt, so that a launcher
@@ -15,6 +16,7 @@ A message says what happened, which file or key, what was found, what is allowed
 
 import difflib
 import errno
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
@@ -38,6 +40,22 @@ class FolderError(SweepError):
 
 class OtherFormat(FolderError):
     """A file that another version of this program has written, and this one does not read."""
+
+
+class CannotRead(FolderError):
+    """A file that may be well, but that this process may not read, or the disk does not give at the moment."""
+
+    REASONS = frozenset(
+        {errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETIMEDOUT}
+    )
+
+
+def unreadable(path: Path, error: BaseException, advice: str) -> FolderError:
+    """That a file cannot be read; `advice` says what to do where it is the file that is wrong."""
+    if isinstance(error, OSError) and error.errno in CannotRead.REASONS:
+        return CannotRead(f"{path}: cannot be read ({os.strerror(error.errno)}); make it readable, and start again")
+    why = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
+    return FolderError(f"{path}: cannot be read ({why}); {advice}")
 
 
 class CannotWrite(FolderError):

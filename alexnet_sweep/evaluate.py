@@ -20,7 +20,7 @@ from alexnet_sweep.checks import check
 from alexnet_sweep.config import Config
 from alexnet_sweep.errors import ConfigError, FolderError, nearest, one_line
 from alexnet_sweep.files import whole_file, write_json, write_text
-from alexnet_sweep.finished import FinishedRun, finished_run
+from alexnet_sweep.finished import FinishedRun, check_outside_runs, finished_run
 from alexnet_sweep.groups import conf_folder, options
 from alexnet_sweep.mistakes import answered
 from alexnet_sweep.wording import counted
@@ -109,8 +109,7 @@ def _folder(run: FinishedRun, out: Path | None, overrides: Sequence[str], parts:
         asked = [*overrides, *parts]
         mark = "" if asked == ["test"] else f"-{hashlib.sha256(' '.join(asked).encode()).hexdigest()[:8]}"
         return Path("evaluations") / f"{run.name}{mark}"
-    if out.resolve().is_relative_to(run.folder.path.resolve()):
-        raise FolderError(f"--out {out}: lies in the run's folder, which stays as it is; give another")
+    check_outside_runs(out, "--out")
     if out.exists() and not out.is_dir():
         raise FolderError(f"--out {out}: is no folder; give another")
     return out

@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -67,7 +66,7 @@ def _other_images(run: FinishedRun, own: Packed) -> Packed:
     recorded = (run.folder.read_config() or {}).get("data", {}).get("path")
     if data.path == recorded or fingerprint(data) == run.fingerprint:
         return own
-    packed = open_packed(data, Path(run.config.paths.store))
+    packed = open_packed(data, run.folder.path.parent / "_data")
     ours, theirs = own.meta.class_names, packed.meta.class_names
     if ours != theirs:
         raise DataError(

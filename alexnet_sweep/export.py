@@ -6,7 +6,7 @@ from pathlib import Path
 
 from alexnet_sweep.arguments import Arguments
 from alexnet_sweep.errors import FolderError
-from alexnet_sweep.finished import finished_run
+from alexnet_sweep.finished import check_outside_runs, finished_run
 from alexnet_sweep.mistakes import answered
 from alexnet_sweep.wording import amount, counted
 
@@ -30,15 +30,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> str:
         run = finished_run(chosen.run, chosen.runs)
-        if chosen.onnx.is_dir() or chosen.onnx.resolve().is_relative_to(run.folder.path.resolve()):
-            raise FolderError(f"--onnx {chosen.onnx}: a folder, or in the run's own, which stays as it is; give a file")
+        if chosen.onnx.is_dir():
+            raise FolderError(f"--onnx {chosen.onnx}: is a folder; give a file")
+        check_outside_runs(chosen.onnx, "--onnx")
         from alexnet_sweep.exporting import export
 
         found = export(run, chosen.onnx, output=chosen.output, inputs=chosen.input)
-        sizes = ", ".join(map(str, found.batches[:-1]))
+        sizes = " and ".join(filter(None, (", ".join(map(str, found.batches[:-1])), str(found.batches[-1]))))
         return (
             f"{found.path}: {amount(found.size)}, run {run.name}\n"
-            f"checked on {counted(found.images, 'test image')} in batches of {sizes} and {found.batches[-1]}: largest "
+            f"checked on {counted(found.images, 'test image')} in batches of {sizes}: largest "
             f"difference of {chosen.output} {found.difference:.1e}; {found.same_answers} of {found.images} first "
             "answers the same"
         )

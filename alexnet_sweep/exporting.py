@@ -66,7 +66,7 @@ def export(run: FinishedRun, path: Path, *, output: str, inputs: str) -> Exporte
             stream.write(content)
     except OSError as error:
         raise FolderError(f"{path}: cannot be written ({error.strerror}); give another file") from error
-    return Exported(path, len(content), len(images), BATCHES, difference, same)
+    return Exported(path, len(content), len(images), _sizes(images), difference, same)
 
 
 def _images(trained: TrainedRun, dtype: torch.dtype) -> Tensor:
@@ -74,6 +74,11 @@ def _images(trained: TrainedRun, dtype: torch.dtype) -> Tensor:
     split, rows = trained.part("test")
     stored = fetch(trained.job.packed.images[split], rows[: max(BATCHES)], trained.job.device)
     return centre_view(stored, trained.run.config.data.crop_px).contiguous().to(dtype)
+
+
+def _sizes(images: Tensor) -> tuple[int, ...]:
+    """Of the batches that are tried: none is larger than all images."""
+    return tuple(sorted({min(size, len(images)) for size in BATCHES}))
 
 
 def _content(run: FinishedRun, trained: TrainedRun, model: Portable, images: Tensor, output: str, inputs: str) -> bytes:
@@ -159,7 +164,7 @@ def _compared(run: FinishedRun, trained: TrainedRun, content: bytes, images: Ten
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     expected = _expected(trained, images, output)
     worst, found = 0.0, np.empty_like(expected)
-    for size in BATCHES:
+    for size in _sizes(images):
         for first in range(0, len(images), size):
             rows = slice(first, first + size)
             (found[rows],) = session.run(None, {"images": images[rows].numpy()})

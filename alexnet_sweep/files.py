@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from alexnet_sweep import failpoints
-from alexnet_sweep.errors import CannotWrite, FolderError
+from alexnet_sweep.errors import CannotWrite, FolderError, unreadable
 from alexnet_sweep.wording import amount
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no mistake in a path, which EACCES may be
@@ -177,9 +177,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise FolderError(
-            f"{path}: cannot be read ({error.strerror}); move its folder away to start it again"
-        ) from error
+        raise unreadable(path, error, "move its folder away to start it again") from error
     try:
         value = json.loads(content)
         if b"\\ud" in content.lower():  # halves of signs, which nothing could write down again

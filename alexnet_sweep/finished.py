@@ -78,6 +78,18 @@ def find_run(name: str, runs: Path) -> RunFolder:
     )
 
 
+def check_outside_runs(target: Path, option: str) -> None:
+    """Refuse to write what was asked for into a run's folder, which stays as it is.
+
+    Raises:
+        FolderError: naming the folder.
+    """
+    for path in (target.resolve(), *target.resolve().parents):
+        folder = RunFolder(path)
+        if folder.result.is_file() or folder.status.is_file():
+            raise FolderError(f"{option} {target}: lies in a run's folder ({path}), which stays as it is; give another")
+
+
 def _names(runs: Path) -> list[str]:
     """Ids of the runs that are below a folder, sorted."""
     if not runs.is_dir():
@@ -102,7 +114,10 @@ def read_finished(folder: RunFolder) -> FinishedRun:
         state = str(status.get("state", ""))
         if not state or state == DONE:
             raise FolderError(f"{folder.path}: no finished run (no {folder.result.name}); train it first")
-        reached = f", epoch {status['epoch']} of {status['epochs']}" if {"epoch", "epochs"} <= status.keys() else ""
+        epoch, epochs = status.get("epoch"), status.get("epochs")
+        reached = ""
+        if isinstance(epoch, int) and isinstance(epochs, int):
+            reached = f", epoch {min(epoch + 1, epochs)} of {epochs}"
         raise FolderError(f"{folder.path}: not finished ({state}{reached}); start its sweep again, or wait for it")
     lacks = [key for key in ("data", "source_hash", "epochs") if key not in result]
     if lacks or "fingerprint" not in result["data"]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_sweep.config import Config, SweepConfig
-from alexnet_sweep.errors import ConfigError, FolderError, OtherFormat, SweepError
+from alexnet_sweep.errors import CannotRead, ConfigError, FolderError, OtherFormat, SweepError
 from alexnet_sweep.running import alive_elsewhere
 from alexnet_sweep.store import FAILED, RunFolder
 from alexnet_sweep.study import PlannedRun
@@ -43,7 +43,8 @@ def decide(folder: RunFolder, sweep: SweepConfig, sources: str) -> Decision:
     """What a start would do with one run; `sources` is the hash of today's training code.
 
     Raises:
-        OtherFormat: where its folder is of a version that is not read: it is neither used nor trained again.
+        OtherFormat, CannotRead: where its folder is of a version that is not read, or cannot be read at the moment: it
+            is neither used nor trained again.
     """
     name, retrain = folder.run_id, sweep.retrain
     owner = alive_elsewhere(folder)
@@ -58,7 +59,7 @@ def decide(folder: RunFolder, sweep: SweepConfig, sources: str) -> Decision:
         result = folder.read_result()
         if result is not None:
             folder.check_files(result)
-    except OtherFormat:
+    except (OtherFormat, CannotRead):
         raise
     except FolderError as error:
         return Decision(name, Action.RUN, f"unreadable: {error}", aside=True)

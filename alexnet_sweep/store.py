@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from alexnet_sweep import formats
-from alexnet_sweep.errors import FolderError, OtherFormat, one_line
+from alexnet_sweep.errors import FolderError, OtherFormat, unreadable
 from alexnet_sweep.files import (
     check_is_file,
     digest_of,
@@ -198,9 +198,7 @@ class RunFolder:
                         raise ValueError(f"{column} has empty cells")
                     table = table.set_column(columns.index(column), column, cells)
         except (OSError, ValueError, KeyError, pa.ArrowException) as error:  # what a damaged file makes of pyarrow
-            raise FolderError(
-                f"{self.predictions}: cannot be read ({one_line(error)}); move its folder away to train the run again"
-            ) from error
+            raise unreadable(self.predictions, error, "move its folder away to train the run again") from error
         self._check_version(table.schema.metadata)
         return table
 
@@ -214,7 +212,7 @@ class RunFolder:
             check_is_file(self.predictions)
             return list(pq.read_schema(self.predictions).names)
         except (OSError, ValueError, pa.ArrowException) as error:
-            raise FolderError(f"{self.predictions}: cannot be read ({one_line(error)})") from error
+            raise unreadable(self.predictions, error, "move its folder away to train the run again") from error
 
     def _check_version(self, metadata: dict[bytes, bytes] | None) -> None:
         """Of the predictions."""
@@ -259,7 +257,7 @@ class RunFolder:
                 if not damage and size <= whole_up_to and digest_of(path) != digest:
                     damage = "damaged, its digest is another"
             except OSError as error:
-                damage = f"cannot be read ({error.strerror})"
+                raise unreadable(path, error, "move its folder away to train the run again") from error
             if damage:
                 raise FolderError(f"{path}: {damage}; move its folder away to train the run again")
 
@@ -274,7 +272,7 @@ class RunFolder:
         except FileNotFoundError:  # the run's id says what it was
             return
         except OSError as error:
-            raise FolderError(f"{self.config}: cannot be read ({error.strerror})") from error
+            raise unreadable(self.config, error, "move its folder away to start it again") from error
         text, _, last = content.rpartition(DIGEST_LINE.encode())
         if last.decode(errors="replace") != hashlib.sha256(text).hexdigest() + "\n":
             raise FolderError(f"{self.config}: damaged, its digest is another; move its folder away to start it again")
@@ -293,7 +291,7 @@ class RunFolder:
             check_is_file(self.predictions)
             metadata = pq.read_metadata(self.predictions)
         except (OSError, ValueError, pa.ArrowException) as error:  # what a damaged file makes of pyarrow
-            raise FolderError(f"{self.predictions}: cannot be read ({one_line(error)})") from error
+            raise unreadable(self.predictions, error, "move its folder away to train the run again") from error
         self._check_version(metadata.metadata)
         found = metadata.num_rows
         if found != expected:

@@ -95,7 +95,7 @@ def test_json_is_what_the_file_holds(asked) -> None:
         (["eval.batch_size=some"], "some"),
         (["eval.batch_size=0"], "out of range"),
         (["eval=logit"], "Did you mean 'logits'?"),
-        (["--out", "RUN/inside"], "lies in the run's folder"),
+        (["--out", "RUN/inside"], "lies in a run's folder"),
         (["trainer.device=mps"], "trainer.device=mps"),
     ],
 )
@@ -158,6 +158,7 @@ def test_other_images_of_the_same_classes_are_evaluated_with_the_runs_mean_image
     assert (code, err) == (0, "")
     told = [json.loads(Path(name, "evaluation.json").read_text())["data"] for name in ("own", "same_out", "others_out")]
     assert told[0]["fingerprint"] == told[1]["fingerprint"] != told[2]["fingerprint"]
+    assert not Path("runs").exists()  # they are packed beside those of the run, wherever one stands
     assert pd.read_csv("others_out/errors.csv")["images"].tolist() == [32, 32]  # less the held-out tenth
 
 

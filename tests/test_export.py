@@ -157,9 +157,19 @@ def test_without_onnx_it_says_what_to_install(
     assert "onnxscript: not installed; pip install 'alexnet-sweep[export]'" in err and err.count("\n") == 1
 
 
-def test_the_runs_folder_stays_as_it_is(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    assert asked(run, "--onnx", str(run.path / "net.onnx")) == 2
-    assert "which stays as it is" in capsys.readouterr().err
+def test_no_runs_folder_is_written_into(run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "status.json").write_text("{}")
+    for folder in (run.path, other, other / "deeper"):
+        assert asked(run, "--onnx", str(folder / "net.onnx")) == 2
+        assert "lies in a run's folder" in capsys.readouterr().err
+    assert [path.name for path in other.iterdir()] == ["status.json"]
+
+
+@pytest.mark.parametrize(("images", "sizes"), [(1, (1,)), (7, (1, 7)), (12, (1, 7, 12)), (64, (1, 7, 64))])
+def test_no_batch_that_is_tried_is_larger_than_all_images(images: int, sizes: tuple[int, ...]) -> None:
+    assert exporting._sizes(torch.zeros(images, 3, 1, 1)) == sizes
 
 
 def test_the_program_has_the_verb_and_its_help_an_example(main: Main, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from alexnet_sweep.inspect.__main__ import main
+from alexnet_sweep.inspect.__main__ import _runs, main
 from alexnet_sweep.inspect.features import centre_pixels, features, last_hidden, pixel_parts
 from alexnet_sweep.kernels import colour_of
 from alexnet_sweep.neighbours import Coder, nearest, nearest_codes
@@ -283,8 +283,27 @@ def test_runs_that_cannot_be_looked_at_are_one_line(
     (copy / "result.json").unlink()
     (copy / "status.json").write_text('{"state": "interrupted", "epoch": 3, "epochs": 8}')
     said = refused(inspect, capsys, finished.run_id, runs=copy.parent)
-    assert "not finished (interrupted, epoch 3 of 8)" in said
+    assert "not finished (interrupted, epoch 4 of 8)" in said
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]  # nothing was written
+
+
+@pytest.mark.parametrize("named", ["{}", "{}/", "{}/../{name}"])
+def test_a_run_may_be_named_by_its_folder(finished: RunFolder, tmp_path: Path, named: str) -> None:
+    with outside_hydra():
+        _, runs = _runs([named.format(finished.path, name=finished.run_id)], tmp_path)
+    (path,) = [run.folder.path for _, run in runs]
+    assert path == finished.path
+
+
+def test_nothing_is_written_into_a_runs_folder(
+    finished: RunFolder, inspect: Inspect, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "runs" / "other"
+    shutil.copytree(finished.path, other)
+    for out in (finished.path, other / "inside"):
+        before = contents_of(other)
+        assert "lies in a run's folder" in refused(inspect, capsys, finished.run_id, "--out", str(out))
+        assert contents_of(other) == before
 
 
 def test_predictions_of_other_images_are_refused(

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import shutil
@@ -7,9 +8,9 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pytest
 
-from alexnet_sweep import machine
+from alexnet_sweep import files, machine, store
 from alexnet_sweep.config import SweepConfig
-from alexnet_sweep.errors import ConfigError, SweepError
+from alexnet_sweep.errors import CannotRead, ConfigError, SweepError
 from alexnet_sweep.ledger import Action, Decision, check_retrain, decide, decide_all, summary
 from alexnet_sweep.running import claimed
 from alexnet_sweep.store import RunFolder
@@ -310,3 +311,29 @@ def test_a_checkpoint_of_older_training_code_is_stale(tmp_path, stale, action, c
 
 
 OLDER_CODE = "0" * 12
+
+
+@pytest.mark.parametrize("name", ["result.json", "predictions.parquet", "config.yaml", "weights.safetensors"])
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
+def test_a_finished_run_that_cannot_be_read_now_stops_the_start(tmp_path, monkeypatch, name, number):
+    """It may be whole: what is wrong is not the file, and training it again would take days."""
+    folder = run_folder(tmp_path)
+    folder.write_predictions(pa.table({"image": ["a", "b"]}))
+    folder.write_config({"seed": 0})
+    folder.weights.write_bytes(b"weights")
+    folder.write_result({"source_hash": TODAY, "errors": errors_of(2)})
+    before = {path.name: path.read_bytes() for path in folder.path.iterdir()}
+    assert decide(folder, sweep(), TODAY).action is Action.DONE
+    looked = files.check_is_file
+
+    def refusing(path):
+        if path.name == name:
+            raise OSError(number, os.strerror(number), str(path))
+        looked(path)
+
+    for module in (files, store):
+        monkeypatch.setattr(module, "check_is_file", refusing)
+    with pytest.raises(CannotRead, match=rf"{name}: cannot be read \(.*\); make it readable, and start again$"):
+        decide(folder, sweep(), TODAY)
+    monkeypatch.undo()
+    assert {path.name: path.read_bytes() for path in folder.path.iterdir()} == before

@@ -119,7 +119,7 @@ def test_an_unfinished_run_is_refused(copied: Callable[..., RunFolder], state: s
     folder = copied()
     folder.result.unlink()
     folder.status.write_text(f'{{"state": "{state}", "epoch": 1, "epochs": 4}}' if state else "{}")
-    said = rf"not finished \({state}, epoch 1 of 4\)" if state else "no finished run"
+    said = rf"not finished \({state}, epoch 2 of 4\)" if state else "no finished run"
     with pytest.raises(FolderError, match=rf"^[^\n]*{said}[^\n]*$"):
         finished_run(folder.run_id, folder.path.parent)
 

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from alexnet_sweep.arguments import Arguments
 from alexnet_sweep.errors import FolderError
+from alexnet_sweep.files import names_a_folder
 from alexnet_sweep.store import RunFolder
 from alexnet_sweep.study_folder import study_folder
 from alexnet_sweep.wording import counted
@@ -76,6 +77,10 @@ def _ks(text: str) -> tuple[int, ...]:
 def _inspected(chosen: argparse.Namespace) -> str:
     """Write the page; its text, and where it is."""
     named, runs = _runs(chosen.runs_named, chosen.runs)
+    from alexnet_sweep.finished import check_outside_runs
+
+    if chosen.out is not None:
+        check_outside_runs(chosen.out, "--out")
     from alexnet_sweep.identity import plain
     from alexnet_sweep.inspect.look import Wanted, look
     from alexnet_sweep.inspect.page import write_page
@@ -116,7 +121,7 @@ def _runs(names: Sequence[str], runs: Path) -> "tuple[str, list[tuple[str, Finis
     from alexnet_sweep.aggregate import gather
     from alexnet_sweep.finished import finished_run, read_finished
 
-    if len(names) > 1 or not study_folder(runs, names[0]).plan.is_file() or "/" in names[0]:
+    if len(names) > 1 or not names_a_folder(names[0]) or not study_folder(runs, names[0]).plan.is_file():
         found = [finished_run(name, runs) for name in names]
         return found[0].name, [("", run) for run in found]
     evidence = gather(names[0], runs)
