@@ -5,11 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from alexnet_sweep.kernels import colour_of
+from alexnet_sweep.kernels import Kernels, colour_of
+from alexnet_sweep.report.document import Paragraph
+from alexnet_sweep.report.first_layer import FirstLayer, words
 from alexnet_sweep.report.write import write_report
 from alexnet_sweep.store import RunFolder
 from hand_made import Run, make_study, wrong
@@ -75,10 +78,65 @@ def test_two_gpus_and_their_control_are_told_apart(tmp_path: Path) -> None:
     # The GPUs have changed places from one seed to the next: differences are averaged, not halves.
     assert rows[1][:6] == ["model/topology=two_gpu", "two GPUs", "2", "12", "0.450", "0.600"] and rows[1][7] == "2 of 2"
     assert rows[2][:3] == ["model/topology=dense", "control", "2"] and rows[2][5] == "0.000" and rows[2][7] == "0 of 2"
-    assert "exact rank test over 2 and 2 runs" in report.text
+    assert "of the control differ by 0.000" in report.text and "in 0 of 2 runs of 2 seeds" in report.text
+    assert "two GPUs differ more in 2 of 2 seeds with both, too few for a p below 0.05, which takes 6." in report.text
     assert f"Kernels of conv1 of run {NAMES['base', 0]}" in report.text and "GPU 1 above GPU 2" in report.text
     page = (folder / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 2 and (folder / "kernels.png").is_file()
+
+
+def layers(differences: Mapping[int, float], columns: int, arms: int = 1) -> list[FirstLayer]:
+    """A run a seed and arm, whose halves differ by so much in colour; all arms of a seed have the same kernels."""
+    kernels = {
+        seed: np.concatenate([half(colour, 6, seed) for colour in (0.1, 0.1 + apart)])
+        for seed, apart in differences.items()
+    }
+    return [
+        FirstLayer(f"{columns}-{arm}-{seed}", f"arm {arm}", seed, Kernels("conv1", kernels[seed], columns))
+        for arm in range(arms)
+        for seed in differences
+    ]
+
+
+def against_control(shown: Sequence[FirstLayer]) -> str:
+    """What the summary says of two GPUs beside their control."""
+    summary = words(shown)[0]
+    assert isinstance(summary, Paragraph)
+    return summary.text.rpartition("; ")[2]
+
+
+def two_and_control(seeds: int, arms: int = 1) -> list[FirstLayer]:
+    """Two GPUs whose halves are apart, every seed by another colour, and a control whose halves hardly are."""
+    apart = {seed: 0.3 + 0.02 * seed for seed in range(seeds)}
+    return [*layers(apart, 2, arms), *layers({seed: 0.001 * (seed + 1) for seed in apart}, 1)]
+
+
+@pytest.mark.parametrize("seeds", [1, 3, 6, 8])
+def test_the_same_kernels_in_more_arms_are_no_more_evidence(seeds: int) -> None:
+    one = against_control(two_and_control(seeds))
+    assert one == against_control(two_and_control(seeds, arms=14))
+    if seeds < 6:
+        assert one.startswith(f"two GPUs differ more in {seeds} of {seeds} seed")
+        assert one.endswith(" with both, too few for a p below 0.05, which takes 6.")
+    else:  # all of them one way: 2 of the 2^n ways that the signs could fall
+        told = f"p = {2 / 2**seeds:.3f} (exact signed-rank test of {seeds} seeds, each the mean of its runs)."
+        assert one.endswith(told)
+
+
+def test_seeds_that_differ_one_way_and_the_other_show_nothing() -> None:
+    further = {1: 0.02, 2: -0.04, 3: 0.06, 4: -0.08, 5: 0.10, 6: -0.12}
+    shown = [*layers({seed: 0.3 + more for seed, more in further.items()}, 2), *layers(dict.fromkeys(further, 0.3), 1)]
+    # Ranks 1, 3 and 5 against 2, 4 and 6, sums 9 and 12. Of the 64 ways that signs could fall, 27 have 9 or less.
+    assert against_control(shown) == (
+        "two GPUs differ more in 3 of 6 seeds with both: p = 0.844 "
+        "(exact signed-rank test of 6 seeds, each the mean of its runs)."
+    )
+
+
+def test_other_seeds_alone_are_not_compared() -> None:
+    shown = [*layers({0: 0.3, 1: 0.4}, 2), *layers({2: 0.1}, 1)]
+    assert against_control(shown) == "no seed has runs of both."
+    assert against_control([*shown, *layers({1: 0.1}, 1)]).startswith("two GPUs differ more in 1 of 1 seed with both,")
 
 
 def test_weights_that_were_not_kept_are_told_of_in_a_line(tmp_path: Path) -> None:

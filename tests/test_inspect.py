@@ -216,7 +216,7 @@ def test_several_runs_and_their_control_are_one_table(
     table = pd.read_csv(tmp_path / "halves.csv")
     assert list(table["run_id"]) == named and list(table["columns"]) == [2, 1, 1] and list(table["seed"]) == [0, 0, 1]
     text = (tmp_path / "README.md").read_text()
-    assert "exact rank test over 1 and 2 runs" in text and f"# Inside run {named[0]}" in text
+    assert "of 1 seed with both, too few for a p below 0.05" in text and f"# Inside run {named[0]}" in text
 
 
 @pytest.mark.slow

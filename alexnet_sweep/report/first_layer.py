@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import mannwhitneyu
+from scipy.stats import wilcoxon
 
 from alexnet_sweep.errors import FolderError
 from alexnet_sweep.findings import Findings
@@ -25,6 +25,7 @@ FIGURE = "kernels"
 HALVES = ("GPU 1", "GPU 2")
 CONTROL = ("first half", "second half")
 LEVEL = 0.05
+FEWEST_SEEDS = 1 + math.ceil(-math.log2(LEVEL))  # no exact test of n pairs has a p below 2 / 2^n
 
 
 @dataclass(frozen=True)
@@ -163,30 +164,42 @@ def words(layers: Sequence[FirstLayer]) -> list[Block]:
         "what is off the axis is left over from the initial weights. A half's colour is the mean of its kernels'.",
         "The paper (§6.1) saw one GPU's kernels largely without and the other's largely with colour, in every run. By "
         f"chance is the mean difference of random halves of the same kernels ({SHUFFLES:,} of them), and p how often "
-        "these differ as much. Where all kernels feed one GPU, the halves are a control: nothing sets them apart.",
+        "these differ as much. Where all kernels feed one GPU, the halves are a control: nothing sets them apart. Runs "
+        "of one seed start from the same draws in every arm, so that it is seeds that count, not runs.",
     ]
     return [Paragraph(_summary(table)), *(Paragraph(line) for line in lines), *missing]
 
 
 def _summary(table: pd.DataFrame) -> str:
     table = table[table["difference"].notna()]
-    told, groups = [], {}
+    told, by_seed = [], []
     for name, part in (("of two GPUs", table[table["columns"] > 1]), ("of the control", table[table["columns"] <= 1])):
         if len(part):
             clear = int((part["p"] < LEVEL).sum())
-            groups[name] = part["difference"].to_numpy()
+            by_seed.append(part.groupby("seed")["difference"].mean())
             told.append(
                 f"halves {name} differ by {part['difference'].mean():.3f} ({part['by_chance'].mean():.3f} by chance), "
-                f"with p < {LEVEL} in {clear} of {counted(len(part), 'run')}"
+                f"with p < {LEVEL} in {clear} of {counted(len(part), 'run')} of {counted(len(by_seed[-1]), 'seed')}"
             )
     if not told:
         return "No run has kernels with a colour in both halves."
     line = "; ".join(told)
-    if len(groups) == 2:
-        one, other = groups.values()
-        p = float(mannwhitneyu(one, other, alternative="two-sided", method="exact").pvalue)
-        line += f"; two GPUs against control: p = {p_words(p)} (exact rank test over {len(one)} and {len(other)} runs)"
+    if len(by_seed) == 2:
+        line += f"; {_against_control(*by_seed)}"
     return f"{line[0].upper()}{line[1:]}."
+
+
+def _against_control(two_gpus: "pd.Series[float]", control: "pd.Series[float]") -> str:
+    """Seed by seed, with the seeds' means of both: an arm more of the same seeds is no new evidence."""
+    apart = (two_gpus - control).dropna().to_numpy()
+    if not len(apart):
+        return "no seed has runs of both"
+    told = f"two GPUs differ more in {int((apart > 0).sum())} of {counted(len(apart), 'seed')} with both"
+    apart = apart[apart != 0]
+    if len(apart) < FEWEST_SEEDS:
+        return f"{told}, too few for a p below {LEVEL}, which takes {FEWEST_SEEDS}"
+    p = float(wilcoxon(apart, method="exact").pvalue)
+    return f"{told}: p = {p_words(p)} (exact signed-rank test of {len(apart)} seeds, each the mean of its runs)"
 
 
 def kernels_figure(layer: FirstLayer) -> Figure:
