@@ -12,7 +12,7 @@ import pandas as pd
 
 from alexnet_sweep.errors import FolderError
 from alexnet_sweep.files import names_a_folder
-from alexnet_sweep.shape import COUNT, NUMBER, SCALAR, SHARE, TABLE, TEXT, TEXTS, Each, Maybe, misfit
+from alexnet_sweep.shape import COUNT, NUMBER, POSITIVE, SCALAR, SHARE, TABLE, TEXT, TEXTS, Each, Maybe, misfit
 from alexnet_sweep.store import DONE, RunFolder
 from alexnet_sweep.study_folder import StudyFolder, study_folder
 
@@ -26,7 +26,7 @@ RESULT = {  # what a report needs of a run, beside its errors
     "views": COUNT,
     "parameters": COUNT,
     "source_hash": TEXT,
-    "steps_to_threshold": Maybe(COUNT),
+    "steps_to_threshold": Maybe(POSITIVE),
     "effective": TABLE,
     "earlier_effective": [TABLE],
     "last_epoch": Maybe(

@@ -34,6 +34,7 @@ Shape = Kind | Each | Maybe | Mapping[str, Any] | Sequence[Any]
 
 TEXT = Kind("text", lambda value: isinstance(value, str))
 COUNT = Kind("a whole number from 0", lambda value: type(value) is int and 0 <= value < LARGEST)
+POSITIVE = Kind("a whole number from 1", lambda value: COUNT.holds(value) and value > 0)
 SHARE = Kind("a number from 0 to 1", lambda value: type(value) in (int, float) and 0 <= value <= 1)
 NUMBER = Kind("a number", lambda value: type(value) in (int, float) and abs(value) < LARGEST)
 SCALAR = Kind("a value", lambda value: not isinstance(value, dict | list))

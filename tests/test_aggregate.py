@@ -76,6 +76,7 @@ def test_values_of_the_results_are_listed_once_in_their_order(tmp_path: Path) ->
     [
         ({"views": None}, "lacks views"),
         ({"data": None}, "lacks data"),
+        ({"steps_to_threshold": 0}, "steps_to_threshold is 0, not a whole number from 1"),  # no factor is of zero steps
         ({"errors": {"test": {}}}, "lacks errors"),
     ],
 )
