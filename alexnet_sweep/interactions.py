@@ -33,8 +33,10 @@ def step_table(runs: Runs, split: str, view: str, metric: str) -> pd.DataFrame:
                 continue
             row: dict[str, Any] = {"way": way, "step": step, "change": _change(before, cell), "arm_id": arm_id}
             row["error"] = _error(runs, arm_id, split, view, metric)
-            weights = {arm_id: 1.0} if before is None else {arm_id: 1.0, arms[_key(before, plan["keys"])]: -1.0}
-            if before is not None:
+            if before is None:  # paired with nothing, and no member of the family
+                row |= {"paired_seeds": float("nan"), "covers": "", "conservative": False, "note": ""}
+            else:
+                weights = {arm_id: 1.0, arms[_key(before, plan["keys"])]: -1.0}
                 row |= difference(runs, weights, split, view, metric)
             rows.append(row)
             before = cell

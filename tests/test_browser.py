@@ -15,7 +15,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from alexnet_sweep.report.document import Document, Figure, Heading, Paragraph, Table
-from alexnet_sweep.report.flips import arm_flips
+from alexnet_sweep.report.flips import ArmFlips, ClassFlips, arm_flips
 from alexnet_sweep.report.html import to_html
 from alexnet_sweep.report.write import write_report
 from alexnet_sweep.running import claimed
@@ -111,6 +111,16 @@ def test_filters_and_the_choice_of_an_arm(page: Any) -> None:
     assert cells(page, ".many", IMAGE) == ["b"]
     chosen["arm"].find_element(By.CSS_SELECTOR, "option[value='1']").click()
     assert cells(page, ".many", IMAGE) == ["a", "b"]
+
+
+def test_a_difference_that_is_zero_as_shown_has_no_sign(browser: Any, tmp_path: Path) -> None:
+    rows = tuple(ClassFlips(f"class {net}", 10_000, max(net, 0), max(-net, 0)) for net in (-20, -1, 0, 1, 20))
+    path = tmp_path / "page.html"
+    flips = [ArmFlips("off", "off", (0,), 50_000, 0, rows)]
+    path.write_text(to_html(Document("study", ()), flips, {}), encoding="utf-8")
+    browser.get(path.as_uri())
+    assert cells(browser, ".few", ":last-child") == ["−0.2", "0.0", "0.0", "0.0", "+0.2"]
+    assert cells(browser, ".few", ":nth-child(5)") == ["−20", "−1", "0", "+1", "+20"]
 
 
 def test_styles_that_the_policy_admits_are_in_force(page: Any) -> None:

@@ -13,6 +13,7 @@ import torch
 
 from alexnet_sweep.inspect.__main__ import _runs, main
 from alexnet_sweep.inspect.features import centre_pixels, features, last_hidden, pixel_parts
+from alexnet_sweep.inspect.page import _interval
 from alexnet_sweep.kernels import colour_of
 from alexnet_sweep.neighbours import Coder, nearest, nearest_codes
 from alexnet_sweep.store import RunFolder
@@ -248,6 +249,12 @@ def test_a_study_is_looked_at_by_its_baseline(
     assert "| arm base " in text and "| arm other " in text
     assert "Not shown: 1 run (weights not kept)." in text
     assert "--images 40 --queries 20" in text and "inspect both" in text
+
+
+def test_a_share_that_is_zero_as_shown_has_no_minus() -> None:
+    share = pd.Series({"agreement": -0.0004, "low": -0.012, "high": 0.0004})
+    assert _interval(share) == "0.0 (−1.2 to 0.0)"
+    assert _interval(share.replace({-0.012: np.nan})) == "0.0"
 
 
 # --- mistakes ---

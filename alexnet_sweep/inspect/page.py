@@ -21,6 +21,7 @@ from alexnet_sweep.report.first_layer import (
 )
 from alexnet_sweep.report.html import to_html
 from alexnet_sweep.report.markdown import to_markdown
+from alexnet_sweep.report.numbers import percent
 from alexnet_sweep.report.pictures import answers_panel, kernel_grid, neighbours_panel
 from alexnet_sweep.trained import TrainedRun
 from alexnet_sweep.wording import amount, counted
@@ -193,11 +194,8 @@ def _codes(looked: Looked) -> list[Block]:
 
 
 def _interval(row: "pd.Series[float]") -> str:
-    share = f"{100 * row['agreement']:.1f}".replace("-", "−")
-    if pd.isna(row["low"]):
-        return share
-    low, high = (f"{100 * row[key]:.1f}".replace("-", "−") for key in ("low", "high"))
-    return f"{share} ({low} to {high})"
+    share, low, high = (percent(row[key], 1) for key in ("agreement", "low", "high"))
+    return share if pd.isna(row["low"]) else f"{share} ({low} to {high})"
 
 
 def _how(trained: TrainedRun, looked: Looked) -> list[str]:

@@ -17,6 +17,7 @@ from alexnet_sweep.report.numbers import (
     either,
     interval_words,
     p_words,
+    percent,
     records,
     signed,
     times,
@@ -175,12 +176,18 @@ def other_tables(findings: Findings) -> list[Block]:
         rows = [
             [
                 *(str(row["arm"]), str(int(row["broken"])), str(int(row["fixed"])), p_words(float(row["mcnemar_p"]))),
-                f"[{signed(float(row['bootstrap_low']))}, {signed(float(row['bootstrap_high']))}]",
+                _drawn_anew(row),
             ]
             for row in records(pairs)
         ]
         blocks += [Heading("One seed: images that the change breaks and fixes", 3), Table.of(head, rows)]
     return [*blocks, *_gain_of_views(findings)]
+
+
+def _drawn_anew(row: Mapping[str, Any]) -> str:
+    """A dash where all images answer alike: drawing them anew then says nothing of others."""
+    ends = [float(row[f"bootstrap_{end}"]) for end in ("low", "high")]
+    return "–" if pd.isna(ends).any() else f"[{', '.join(map(signed, ends))}]"
 
 
 def _gain_of_views(findings: Findings) -> list[Block]:
@@ -272,7 +279,7 @@ def _fit_cells(cells: "pd.Series[Any]", measure: str) -> list[str]:
     """The arm's own figure, and its difference or why there is none."""
     value, told = "–", str(cells["note"]) or "–"
     if not pd.isna(cells["value"]):
-        value = f"{cells['value']:,.0f}" if measure == "steps" else f"{100 * cells['value']:.2f}".replace("-", "−")
+        value = f"{cells['value']:,.0f}" if measure == "steps" else percent(cells["value"])
     if not pd.isna(cells["delta"]):
         steps = measure == "steps"
         told = times(*(float(cells[key]) for key in ("delta", "low", "high"))) if steps else interval_words(cells)

@@ -23,9 +23,16 @@ def interval_words(row: "Mapping[str, Any] | pd.Series[Any]") -> str:
     return delta if pd.isna(row["low"]) else f"{delta} [{low}, {high}]"
 
 
+def percent(fraction: float, digits: int = 2) -> str:
+    """In percent, with a true minus; what is zero as shown has none."""
+    text = f"{100 * fraction:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+
+
 def signed(fraction: float, digits: int = 2) -> str:
-    """A difference in percentage points, with its sign and a true minus."""
-    return f"{100 * fraction + 0.0:+.{digits}f}".replace("-", "−")
+    """A difference in percentage points, with its sign and a true minus; what is zero as shown has a plus."""
+    text = percent(fraction, digits)
+    return text if text.startswith("−") else f"+{text}"
 
 
 def claimed_words(claim: Claim) -> str:
@@ -42,9 +49,13 @@ def as_printed(fraction: float) -> str:
 
 
 def times(delta: float, low: float, high: float) -> str:
-    """A relative change as a factor."""
-    told = f"×{1 + delta:.2f}"
-    return told if pd.isna(low) else f"{told} [×{1 + low:.2f}, ×{1 + high:.2f}]"
+    """A relative change as a factor; `×<0.01` and `×>1000` where its digits would say nothing."""
+    told, *ends = (_factor(1 + change) for change in (delta, low, high))
+    return told if pd.isna(low) else f"{told} [{', '.join(ends)}]"
+
+
+def _factor(value: float) -> str:
+    return "×<0.01" if value < 0.005 else "×>1000" if value >= 1000 else f"×{value:.2f}"
 
 
 def either(values: Sequence[Any]) -> str:
@@ -53,8 +64,8 @@ def either(values: Sequence[Any]) -> str:
 
 
 def p_words(value: float) -> str:
-    """A p-value with three digits, or its power of ten."""
-    return f"{value:.3f}" if value >= 0.001 else f"{value:.1e}"
+    """A p-value with three digits, or its power of ten; below `1e-300` floats run out."""
+    return f"{value:.3f}" if value >= 0.001 else f"{value:.1e}" if value >= 1e-300 else "< 1e-300"
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -15,7 +15,11 @@
   }
 
   const minus = (text) => text.replace("-", "\u2212");
-  const signed = (number, digits = 0) => minus((number > 0 ? "+" : "") + number.toFixed(digits));
+  // With its sign; what is zero as shown has none.
+  const signed = (number, digits = 0) => {
+    const text = number.toFixed(digits);
+    return Number(text) === 0 ? text.replace("-", "") : minus((number > 0 ? "+" : "") + text);
+  };
   const percent = (thousandths) => (thousandths / 10).toFixed(1);
   const tone = (net) => (net > 0 ? "broken" : net < 0 ? "fixed" : "");
   const best = (flip, side) => flip[side][0][0];

@@ -52,6 +52,8 @@ def _table(part: pd.DataFrame) -> Table:
 
 
 def _error(row: dict[str, Any], metric: str) -> str:
+    if pd.isna(row[metric]):  # of five classes or fewer, beside arms of more
+        return "–"
     middle = f"{100 * row[metric]:.2f}"
     if row["subsets"] == 1:
         return middle
