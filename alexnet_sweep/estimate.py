@@ -37,6 +37,11 @@ class Work:
     copies: int = 2  # of each parameter in a checkpoint: its value and its velocity
 
     @property
+    def evaluating(self) -> float:
+        """The part of `amount` that comes after the last epoch: all of it where another run has trained the weights."""
+        return _amount(self.net, 0, 0, 0, self.predictions)
+
+    @property
     def disk_bytes(self) -> int:
         """What stays, with checkpoint.keep=weights."""
         each = BYTES_AN_IMAGE + (4 * self.classes if self.classes <= ALL_PROBABILITIES_UP_TO else 0)

@@ -11,7 +11,7 @@ from alexnet_sweep.config import Config
 from alexnet_sweep.errors import SweepError
 from alexnet_sweep.estimate import Measured, StoreNeeded, Work, measured_runs, seconds_of, store_needed, work_of
 from alexnet_sweep.identity import identity, source_hash
-from alexnet_sweep.ledger import TO_TRAIN, Action, Decision, check_retrain, decide
+from alexnet_sweep.ledger import TO_START, TO_TRAIN, Action, Decision, check_retrain, decide, in_words
 from alexnet_sweep.planning import Asked, Planner
 from alexnet_sweep.room import WAYS_OUT, Disk, disks
 from alexnet_sweep.store import RunFolder, newest_runs
@@ -23,6 +23,15 @@ if TYPE_CHECKING:  # it imports torch
     from alexnet_sweep.probe import Compiling
 
 FEW_KEYS = 3  # differences worth naming
+WILL_BE = {
+    Action.DONE: "skipped",
+    Action.RUN: "trained",
+    Action.RESUME: "resumed",
+    Action.EVALUATE: "evaluated",
+    Action.ALIVE: "waited for",
+    Action.GIVEN_UP: "left alone",
+    Action.STALE: "refused",
+}
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ class Row:
 
     @property
     def starts(self) -> bool:
-        return self.decision.action in TO_TRAIN
+        return self.decision.action in TO_START
 
 
 def forecast(
@@ -60,7 +69,7 @@ def forecast(
     study = tuning or planner.study()
     check_retrain(planner.settings.sweep, lambda: planner.run_ids(tuning))
     rows, compiling = _rows(study, planner, probe=probe)
-    fits = _fits(rows, budget_seconds)
+    fits = _fits(rows, budget_seconds, one_by_one=planner.settings.sweep.on_failure == "stop")
     stores = _stores(rows, planner)
     starting = [row.run.config for row in rows if row.starts]
     needed = disks(starting, planner.facts.meta, at_once(len(starting)))
@@ -127,21 +136,26 @@ def _rows(study: Study, planner: Planner, *, probe: bool) -> "tuple[list[Row], C
         measured = [one]
     known = _known_configs(planner.runs)
     rows = []
-    for run, work in zip(study.runs, works, strict=True):
-        folder = RunFolder(planner.runs / run.run_id)
-        decision = decide(folder, settings.sweep, source_hash(run.config))
+    folders = [RunFolder(planner.runs / run.run_id) for run in study.runs]
+    decisions = [
+        decide(folder, settings.sweep, source_hash(run.config)) for folder, run in zip(folders, study.runs, strict=True)
+    ]
+    foreseen = planner.foreseen(study.runs, decisions)
+    for run, work, folder, decision in zip(study.runs, works, folders, foreseen, strict=True):
         why = decision.why
         if why == "new":
             why = _new_because(run, planner.facts.fingerprint(run.config), known)
         seconds = seconds_of(work, measured, device) if work is not None else None
-        if seconds is not None:
-            seconds *= _left(folder, decision)
+        if work is not None and seconds is not None:
+            seconds *= _left(folder, decision, work)
         rows.append(Row(labels[run.arm_id], run, decision, why, work, seconds))
     return rows, compiling
 
 
-def _left(folder: RunFolder, decision: Decision) -> float:
+def _left(folder: RunFolder, decision: Decision, work: Work) -> float:
     """The share of a run that is still to be done."""
+    if decision.action is Action.EVALUATE:
+        return work.evaluating / work.amount
     if decision.action not in TO_TRAIN:
         return 0.0
     status = folder.read_status()
@@ -192,16 +206,21 @@ def _probed(study: Study, works: Sequence[Work | None], planner: Planner) -> "tu
     return Measured(work.amount, work.net, found.seconds, found.device), probe.compiling(config, found)
 
 
-def _fits(rows: Sequence[Row], budget_seconds: float | None) -> list[bool | None]:
-    """Whether each run that starts would end within the budget, one by one; None without budget or estimate."""
+def _fits(rows: Sequence[Row], budget_seconds: float | None, *, one_by_one: bool) -> list[bool | None]:
+    """Whether each run that starts would end within the budget, one after the other; None without budget or estimate.
+
+    As in a sweep, those that wait for the weights of another come last, unless runs start `one_by_one` as they stand.
+    """
     spent = 0.0
-    fits: list[bool | None] = []
-    for row in rows:
-        if budget_seconds is None or not row.starts or row.seconds is None:
-            fits.append(None)
+    fits: list[bool | None] = [None] * len(rows)
+    starting = {row.run.run_id for row in rows if row.starts}
+    waits = [not one_by_one and row.decision.trained_by in starting for row in rows]
+    for place in sorted(range(len(rows)), key=waits.__getitem__):
+        seconds = rows[place].seconds
+        if budget_seconds is None or not rows[place].starts or seconds is None:
             continue
-        spent += row.seconds
-        fits.append(spent <= budget_seconds)
+        spent += seconds
+        fits[place] = spent <= budget_seconds
     return fits
 
 
@@ -221,6 +240,7 @@ def _as_values(study: Study, rows: Sequence[Row], fits: Sequence[bool | None]) -
                 "overrides": list(row.run.overrides),
                 "action": str(row.decision.action),
                 "why": row.why,
+                "trained_by": row.decision.trained_by,
                 "seconds": row.seconds,
                 "disk_bytes": row.work.disk_bytes if row.work is not None else None,
                 "fits": fit,
@@ -265,17 +285,17 @@ def _table(study: Study, rows: Sequence[Row], fits: Sequence[bool | None], budge
 
 
 def _action(row: Row, fits: bool | None) -> str:
-    word = {Action.DONE: "skipped", Action.RUN: "trained", Action.RESUME: "resumed"}.get(row.decision.action)
-    return (word or str(row.decision.action)) + (", beyond the budget" if fits is False else "")
+    return WILL_BE[row.decision.action] + (", beyond the budget" if fits is False else "")
 
 
 def _totals(study: Study, rows: Sequence[Row], fits: Sequence[bool | None], budget_seconds: float | None) -> list[str]:
     starting = [row for row in rows if row.starts]
-    counts = Counter(str(row.decision.action) for row in rows)
-    lines = [", ".join(f"{count:,} {action}" for action, count in counts.items())]
+    lines = [in_words(row.decision.action for row in rows)]
     seconds = _sum(row.seconds for row in starting)
     if starting and seconds is None:
-        lines.append("time: not known, no run has been measured here; --probe trains a few steps to find out")
+        lines.append(
+            "time: not known, no run has been measured here; --probe packs the data set and trains a few steps"
+        )
     elif starting and seconds is not None:
         lines.append(f"time: about {duration(seconds)} one run after the other ({seconds / 3600:.2f} device hours)")
     works = [row.work for row in starting if row.work is not None]
@@ -283,14 +303,13 @@ def _totals(study: Study, rows: Sequence[Row], fits: Sequence[bool | None], budg
         kept = sum(row.work.kept_bytes(row.run.config.checkpoint.keep) for row in starting if row.work is not None)
         lines.append(f"disk: about {amount(kept)} kept")
     if budget_seconds is not None and seconds is not None:
-        lines.append(
-            f"budget {duration(budget_seconds)}: {sum(fit is True for fit in fits)} of {len(starting)} runs fit"
-        )
+        fitting = sum(fit is True for fit in fits)
+        lines.append(f"budget {duration(budget_seconds)}: enough for {fitting:,} of {counted(len(starting), 'run')}")
     if study.design == "tuning":
         lines.append("then the study itself, each arm at its chosen level: plan again once these are done")
     stale = sum(row.decision.action is Action.STALE for row in rows)
     if stale:
         lines.append(
-            f"a start stops: {stale} results are of older training code; sweep.stale=retrain, or sweep.stale=keep"
+            f"a start stops: {counted(stale, 'run')} of older training code; sweep.stale=retrain, or sweep.stale=keep"
         )
     return lines

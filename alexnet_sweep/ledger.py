@@ -1,7 +1,7 @@
 """Planned runs against run folders: what is done, what goes on, what starts, and why."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -19,12 +19,23 @@ class Action(StrEnum):
     DONE = "done"
     RUN = "run"
     RESUME = "resume"
+    EVALUATE = "evaluate"  # with the weights of another run: `Planner.foreseen` alone tells
     ALIVE = "alive elsewhere"
     GIVEN_UP = "failed too often"
     STALE = "stale"
 
 
 TO_TRAIN = (Action.RUN, Action.RESUME)
+TO_START = (*TO_TRAIN, Action.EVALUATE)
+COUNTED_AS = {
+    Action.DONE: "done",
+    Action.RUN: "to train",
+    Action.RESUME: "to resume",
+    Action.EVALUATE: "to evaluate",
+    Action.ALIVE: "in use elsewhere",
+    Action.GIVEN_UP: "failed too often",
+    Action.STALE: "of older training code",
+}
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,7 @@ class Decision:
     clear: bool = False
     aside: bool = False  # what is there cannot be read: it is moved away first
     mark: tuple[int, int] | None = None  # of the result that was read, see `RunFolder.result_mark`
+    trained_by: str | None = None  # the run whose weights are evaluated, where that is all
 
 
 def decide(folder: RunFolder, sweep: SweepConfig, sources: str) -> Decision:
@@ -147,7 +159,10 @@ def _still_done(folder: RunFolder, earlier: Decision) -> bool:
 
 
 def summary(decisions: Sequence[Decision]) -> str:
-    """`4 runs: 3 done, 1 run`."""
-    counts = Counter(str(decision.action) for decision in decisions)
-    parts = ", ".join(f"{number:,} {action}" for action, number in counts.items())
-    return f"{counted(len(decisions), 'run')}: {parts}"
+    """`4 runs: 3 done, 1 to train`."""
+    return f"{counted(len(decisions), 'run')}: {in_words(decision.action for decision in decisions)}"
+
+
+def in_words(actions: Iterable[Action]) -> str:
+    """`3 done, 1 to train`."""
+    return ", ".join(f"{number:,} {COUNTED_AS[action]}" for action, number in Counter(actions).items())

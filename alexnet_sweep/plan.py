@@ -13,12 +13,14 @@ UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = Arguments(
         prog="python -m alexnet_sweep.plan",
-        description="Which runs a sweep would skip, resume and train, and why; how long, how large. Trains nothing.",
+        description="Which runs a sweep would skip, resume and train, and why; how long, how large. Trains none.",
         epilog="example: python -m alexnet_sweep.plan study=quick --budget 10min",
     )
     parser.add_argument("arguments", nargs="*", metavar="ARG", help="as python -m alexnet_sweep -m takes them")
     parser.add_argument("--budget", type=seconds, metavar="TIME", help="which runs fit, as 90s, 30min, 2h or 1d")
-    parser.add_argument("--probe", action="store_true", help="train a few steps, if nothing has been measured here")
+    parser.add_argument(
+        "--probe", action="store_true", help="pack the data set and train a few steps, to know the time"
+    )
     parser.add_argument("--json", action="store_true", help="for programs")
     chosen, others = parser.parse_known_args(arguments)
     from alexnet_sweep.cli import answer

@@ -13,10 +13,13 @@ from alexnet_sweep.arguments import check_words
 from alexnet_sweep.config import Config
 from alexnet_sweep.data.splits import heldout_size
 from alexnet_sweep.errors import ConfigError, SweepError
+from alexnet_sweep.identity import training_id, training_source_hash
+from alexnet_sweep.ledger import TO_TRAIN, Action, Decision
 from alexnet_sweep.mistakes import explain, is_users
 from alexnet_sweep.precheck import DataFacts
-from alexnet_sweep.store import RunFolder
-from alexnet_sweep.study import Compose, SeededCompose, Study, plan_grid, plan_study, plan_tuning
+from alexnet_sweep.reuse import trained_as
+from alexnet_sweep.store import CHECKED_BYTES, RunFolder
+from alexnet_sweep.study import Compose, PlannedRun, SeededCompose, Study, plan_grid, plan_study, plan_tuning
 from alexnet_sweep.study_file import BASELINE, StudyFile, override_key
 
 
@@ -120,6 +123,34 @@ class Planner:
             with suppress(SweepError):  # a level at which all arms are the same: no study comes to that
                 found |= {run.run_id for run in self.study({label: level for label, _ in tried}).runs}
         return found
+
+    def foreseen(self, runs: Sequence[PlannedRun], decisions: Sequence[Decision]) -> list[Decision]:
+        """The decision beside each run, but for runs that will find their weights trained: these are only evaluated.
+
+        As it comes out if the runs start in this order and none fails.
+        """
+        found: list[Decision] = []
+        sources: dict[str, str] = {}  # the first run of this start that leaves weights, by what was trained
+        begun: set[str] = set()  # what these had before is gone by then
+        for run, decision in zip(runs, decisions, strict=True):
+            found.append(decision)
+            if decision.action not in TO_TRAIN:
+                continue
+            begun.add(run.run_id)
+            what = training_id(run.config, self.facts.fingerprint(run.config))
+            source = sources.get(what) or self._trained_before(run.config, what, begun)
+            goes_on = RunFolder(self.runs / run.run_id).checkpoint.is_file() and not (decision.clear or decision.aside)
+            if source is not None and not goes_on:
+                why = f"{decision.why}; with the weights of run {source}"
+                found[-1] = replace(decision, action=Action.EVALUATE, why=why, trained_by=source)
+            if run.config.checkpoint.keep != "none":
+                sources.setdefault(what, run.run_id)
+        return found
+
+    def _trained_before(self, config: Config, what: str, begun: Collection[str]) -> str | None:
+        """As the run itself will look; weights that are large are not read for a plan."""
+        source = trained_as(self.runs, what, training_source_hash(config), whole_up_to=CHECKED_BYTES)
+        return None if source is None or source.run_id in begun else source.run_id
 
     def _checked(self, overrides: Sequence[str]) -> Config:
         config = self._in_the_file(overrides)

@@ -1,4 +1,4 @@
-"""A few training steps, timed, where no run has been measured yet. Writes nothing but the packed data set."""
+"""A few training steps, timed: what a run would take on this machine now. Writes nothing but the packed data set."""
 
 import copy
 import time

@@ -13,8 +13,11 @@ from alexnet_sweep.store import RunFolder
 NOTES = "_trained"  # beside the runs
 
 
-def trained_as(runs: Path, training_id: str, source_hash: str) -> RunFolder | None:
-    """A finished run that has trained just this with the same sources, and whose weights are there, if one is known."""
+def trained_as(runs: Path, training_id: str, source_hash: str, *, whole_up_to: float = math.inf) -> RunFolder | None:
+    """A finished run that has trained just this with the same sources, and whose weights are there, if one is known.
+
+    Its files are checked as `RunFolder.check_files` says.
+    """
     try:
         run_id, sources = read_file(runs / NOTES / training_id).decode().split()
         if not names_a_folder(run_id) or sources != source_hash:
@@ -25,7 +28,7 @@ def trained_as(runs: Path, training_id: str, source_hash: str) -> RunFolder | No
             return None
         if not (folder.weights.is_file() and folder.metrics.is_file()):
             return None
-        folder.check_files(result, whole_up_to=math.inf)
+        folder.check_files(result, whole_up_to=whole_up_to)
         return folder
     except (OSError, ValueError, FolderError):  # no note, or one that cannot be trusted
         return None

@@ -129,7 +129,7 @@ def _carried_out(
         "ensembles": planner.settings.report.ensembles,
     }
     study_folder(runs, study.name).write_plan(plan)
-    logger.info("study {}: {}", study.name, summary(decisions))
+    logger.info("study {}: {}", study.name, summary(planner.foreseen(study.runs, decisions)))
     if cluster is not None:
         untouched.update(_queued(study, planner, cluster, decisions))
         return

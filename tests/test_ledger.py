@@ -11,7 +11,7 @@ import pytest
 from alexnet_sweep import files, machine, store
 from alexnet_sweep.config import SweepConfig
 from alexnet_sweep.errors import CannotRead, ConfigError, SweepError
-from alexnet_sweep.ledger import Action, Decision, check_retrain, decide, decide_all, summary
+from alexnet_sweep.ledger import COUNTED_AS, Action, Decision, check_retrain, decide, decide_all, summary
 from alexnet_sweep.running import claimed
 from alexnet_sweep.store import RunFolder
 from hand_made import errors_of
@@ -287,13 +287,22 @@ def decisions_of(*actions):
 @pytest.mark.parametrize(
     ("actions", "text"),
     [
-        ([Action.DONE, Action.DONE, Action.RUN, Action.DONE], "4 runs: 3 done, 1 run"),
-        ([Action.RUN], "1 run: 1 run"),
-        ([Action.ALIVE, Action.GIVEN_UP], "2 runs: 1 alive elsewhere, 1 failed too often"),
+        ([Action.DONE, Action.DONE, Action.RUN, Action.DONE], "4 runs: 3 done, 1 to train"),
+        ([Action.RUN], "1 run: 1 to train"),
+        (
+            [Action.RESUME, Action.EVALUATE, Action.STALE],
+            "3 runs: 1 to resume, 1 to evaluate, 1 of older training code",
+        ),
+        ([Action.RUN] * 1200, "1,200 runs: 1,200 to train"),
+        ([Action.ALIVE, Action.GIVEN_UP], "2 runs: 1 in use elsewhere, 1 failed too often"),
     ],
 )
 def test_a_summary_counts_the_actions(actions, text):
     assert summary(decisions_of(*actions)) == text
+
+
+def test_every_action_has_words_to_be_counted_in():
+    assert set(COUNTED_AS) == set(Action)
 
 
 @pytest.mark.parametrize(

@@ -72,16 +72,111 @@ def test_a_budget_says_how_many_runs_fit(main: Main, capsys: pytest.CaptureFixtu
     assert [row["fits"] for row in runs_of(plenty)] == [None, True, True, True]
 
 
+EVALUATIONS = ("eval=probabilities,logits", "eval.mirrored_views=true,false")
+
+
+def times_of(rows: list[dict[str, object]]) -> list[float]:
+    times = [row["seconds"] for row in rows]
+    assert all(isinstance(time, float) for time in times)
+    return [float(str(time)) for time in times]
+
+
+def trained_by(rows: list[dict[str, object]]) -> list[object]:
+    return [row["trained_by"] for row in rows]
+
+
+def test_runs_that_differ_in_their_evaluation_alone_are_planned_as_trained_once(
+    main: Main, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = ("seed=0,1", *EVALUATIONS, *SMALL)
+    plan = planned(main, capsys, *grid)
+    rows = runs_of(plan)
+    ids = [row["run_id"] for row in rows]
+    assert plan["actions"] == {"run": 2, "evaluate": 6}
+    assert trained_by(rows) == [None, ids[0], ids[0], ids[0], None, ids[4], ids[4], ids[4]]
+    assert rows[1]["action"] == "evaluate" and rows[1]["why"] == f"new; with the weights of run {ids[0]}"
+    assert main("plan", *grid) == 0
+    assert "2 to train, 6 to evaluate" in capsys.readouterr().out.splitlines()
+
+
+def test_what_is_planned_as_evaluated_is_what_a_sweep_evaluates_and_trainings_are_found_that_are_there(
+    main: Main, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main("-m", "seed=0", "eval=probabilities", *SMALL) == 0
+    (trained,) = [path.parent.name for path in Path("runs").glob("*/result.json")]
+    grid = ("seed=0,1", "eval=probabilities,logits", *SMALL)
+    rows = runs_of(planned(main, capsys, *grid))
+    ids = [str(row["run_id"]) for row in rows]
+    assert [row["action"] for row in rows] == ["done", "evaluate", "run", "evaluate"] and ids[0] == trained
+    assert trained_by(rows) == [None, trained, None, ids[2]]
+    capsys.readouterr()
+    assert main("-m", *grid) == 0
+    assert "4 runs: 1 done, 2 to evaluate, 1 to train" in capsys.readouterr().err
+    assert [RunFolder(Path("runs") / name).read_provenance()["trained_by"] for name in ids] == trained_by(rows)
+
+
+def test_an_evaluation_alone_takes_a_part_of_the_time_and_budgets_and_totals_follow(
+    main: Main, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main("-m", "seed=0", *SMALL) == 0
+    grid = ("seed=1,2,3", "eval=probabilities,logits", *SMALL)
+    plan = planned(main, capsys, *grid)
+    times = times_of(runs_of(plan))
+    training, evaluating = times[::2], times[1::2]
+    assert len(set(training)) == len(set(evaluating)) == 1 and 0 < evaluating[0] < training[0]
+    assert plan["seconds"] == pytest.approx(sum(times))
+    budget = f"{sum(training) + 1.5 * evaluating[0]:.6f}s"  # all trainings come first, then the evaluations
+    fits = [row["fits"] for row in runs_of(planned(main, capsys, *grid, "--budget", budget))]
+    assert fits == [True, True, True, False, True, False]
+    one_by_one = planned(main, capsys, *grid, "--budget", budget, "sweep.on_failure=stop")
+    assert [row["fits"] for row in runs_of(one_by_one)] == [True, True, True, True, False, False]
+    assert main("plan", *grid, "--budget", budget) == 0
+    assert "enough for 4 of 6 runs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("how", ["without weights", "resumed", "of other sources"])
+def test_a_run_that_will_train_all_the_same_is_planned_so(
+    main: Main, capsys: pytest.CaptureFixture[str], how: str
+) -> None:
+    if how == "without weights":
+        rows = runs_of(planned(main, capsys, "eval=probabilities,logits", *SMALL, "checkpoint.keep=none"))
+        assert [row["action"] for row in rows] == ["run", "run"]
+        return
+    assert main("-m", "eval=probabilities", *SMALL) == 0
+    (found,) = [path.parent for path in Path("runs").glob("*/result.json")]
+    (row,) = runs_of(planned(main, capsys, "eval=logits", *SMALL))
+    assert (row["action"], row["trained_by"]) == ("evaluate", found.name)
+    if how == "resumed":
+        folder = RunFolder(Path("runs") / str(row["run_id"]))
+        folder.path.mkdir()
+        folder.checkpoint.write_bytes(b"state")
+    else:
+        (note,) = Path("runs/_trained").iterdir()
+        note.write_text(f"{found.name} {'0' * 12}\n")
+    (row,) = runs_of(planned(main, capsys, "eval=logits", *SMALL))
+    assert (row["action"], row["trained_by"]) == ("resume" if how == "resumed" else "run", None)
+
+
+def test_a_training_that_will_be_gone_is_no_source(main: Main, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main("-m", "eval=probabilities", *SMALL) == 0
+    (found,) = [path.parent.name for path in Path("runs").glob("*/result.json")]
+    grid = ("eval=probabilities,logits", *SMALL, f"sweep.retrain={found}")
+    rows = runs_of(planned(main, capsys, *grid))
+    assert [row["action"] for row in rows] == ["run", "evaluate"] and trained_by(rows) == [None, found]
+    rows = runs_of(planned(main, capsys, *grid, "checkpoint.keep=none"))
+    assert [row["action"] for row in rows] == ["run", "run"]
+
+
 def test_a_plan_for_people_ends_with_totals(main: Main, capsys: pytest.CaptureFixture[str]) -> None:
     assert main("-m", "seed=0", *SMALL) == 0
     capsys.readouterr()
     assert main("plan", "seed=0,1", *SMALL, "--budget", "1d") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("1 arm, 2 runs") and lines[2].split()[:4] == ["arm", "seed", "run", "will"]
-    assert "1 done, 1 run" in lines
+    assert "1 done, 1 to train" in lines
     assert any(line.startswith("time: about ") for line in lines)
     assert any(line.startswith("disk: about ") for line in lines)
-    assert "budget 24 h 0 min: 1 of 1 runs fit" in lines
+    assert "budget 24 h 0 min: enough for 1 of 1 run" in lines
 
 
 @pytest.mark.parametrize(
@@ -99,6 +194,22 @@ def test_a_plan_refuses_what_a_sweep_refuses(
     assert main("plan", *arguments) == 2
     printed = capsys.readouterr()
     assert says in printed.err and len(printed.err.strip().splitlines()) == 1 and printed.out == ""
+
+
+def test_the_help_says_what_a_probe_does(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        alexnet_sweep.plan.main(["--help"])
+    assert "pack the data set and train a few steps, to know the time" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_probe_is_of_now_whatever_has_been_measured(
+    main: Main, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main("-m", "seed=0", *SMALL) == 0
+    monkeypatch.setattr("alexnet_sweep.probe.probed", lambda config: Probed(10.0, 1000, 1.0, False, "cpu"))
+    monkeypatch.setattr("alexnet_sweep.probe.compiling", lambda config, eager: None)
+    (row,) = runs_of(planned(main, capsys, "seed=1", *SMALL, "--probe"))
+    assert row["seconds"] == pytest.approx(11_500)
 
 
 def test_a_probe_times_a_few_steps_where_nothing_is_measured(main: Main, capsys: pytest.CaptureFixture[str]) -> None:

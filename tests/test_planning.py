@@ -92,7 +92,7 @@ def test_a_study_of_two_arms_and_two_seeds_comes_to_its_report(
         in printed.out
     )
     assert "Does normalisation matter?" in printed.out
-    assert "study ask: 4 runs: 4 run" in printed.err
+    assert "study ask: 4 runs: 4 to train" in printed.err
     assert Path("reports/ask/README.md").is_file()
     assert [arm["label"] for arm in plan()["arms"]] == ["baseline", "model/lrn=off"]
     assert [run["seed"] for run in plan()["runs"]] == [0, 1, 0, 1]
