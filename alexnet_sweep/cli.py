@@ -66,6 +66,8 @@ def flags_first(arguments: Sequence[str]) -> list[str]:
             flags.append(word)
         elif word in ("-cd", "--config-dir"):
             flags += [word, *([value] if (value := next(words, None)) is not None else [])]
+        elif word.startswith(("-cd=", "--config-dir=")):
+            flags.append(word)
         else:
             others.append(word)
     return [*flags, *others]

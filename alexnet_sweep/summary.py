@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_sweep.arguments import Arguments, refused
-from alexnet_sweep.composing import composed
+from alexnet_sweep.composing import composed, take_overrides, words_of
 from alexnet_sweep.config import Config
 from alexnet_sweep.data.pack import describe
 from alexnet_sweep.mistakes import explain, is_users
@@ -25,12 +25,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="The composed network by layers: output shape, parameters, multiply-accumulates for an image.",
         epilog="example: python -m alexnet_sweep.summary model/topology=dense model.width=1 --classes 1000",
     )
-    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as python -m alexnet_sweep takes them")
+    take_overrides(parser)
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("--classes", type=outputs, help="outputs of the last layer (those of the data set)")
     chosen = parser.parse_intermixed_args(arguments)
     try:
-        config = composed(chosen.overrides)
+        config = composed(chosen.overrides, chosen.config_dir)
         classes = chosen.classes or _classes(config)
         if config.model.net.custom is None:
             figures = summarised(plan_layers(config.model, config.data.crop_px, classes))
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if not is_users(error):
             raise
-        return refused(explain(error, chosen.overrides))
+        return refused(explain(error, words_of(chosen)))
     show(json.dumps(figures, indent=1) if chosen.json else _table(figures))
     return 0
 

@@ -107,6 +107,16 @@ def test_options_of_ones_own_are_listed_beside_ours(
     assert not any(word in " ".join(listed) for word in ("runs", ".cache", "a/b"))
 
 
+@pytest.mark.parametrize("flag", [("--config-dir", "own"), ("--config-dir=own",), ("-cd", "own"), ("-cd=own",)])
+def test_a_folder_of_options_may_be_named_between_overrides(
+    main: Main, capsys: pytest.CaptureFixture[str], flag: tuple[str, ...]
+) -> None:
+    Path("own/model/lrn").mkdir(parents=True)
+    Path("own/model/lrn/mine.yaml").write_text('defaults: ["on", _self_]\nk: 3.5\n')
+    assert main("model/lrn=mine", *flag, "trainer.epochs=3", "--cfg", "job") == 0
+    assert "k: 3.5" in capsys.readouterr().out
+
+
 def test_a_misspelt_key_in_a_config_file_names_the_file_and_the_key(
     main: Main, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

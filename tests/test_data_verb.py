@@ -106,6 +106,21 @@ def test_a_mistake_is_one_line_and_exit_code_2(wrong: list[str], capsys: pytest.
     assert err.count("\n") == 1 and wrong[0].split("=")[0].split(".")[0] in err
 
 
+def test_options_of_ones_own_are_taken(
+    photographs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "own, of me=[1]"  # signs that mean something in an override
+    (own / "data").mkdir(parents=True)
+    (own / "data" / "mine.yaml").write_text("defaults: [folder, _self_]\nstored_px: 20\ncrop_px: 18\n")
+    asked = ["data=mine", *photographs[1:2], "model/stem=px32", photographs[-1]]
+    for verb in ("info", "prepare", "info"):
+        assert main([verb, *asked, "--config-dir", str(own)]) == 0
+        assert "20 px stored, 18 px crops" in capsys.readouterr().out
+    assert main(["info", "data=mien", "-cd", str(own)]) == 2
+    assert "data=mien: no such option. Did you mean 'mine'?" in capsys.readouterr().err
+    assert main(["info", "data=mine"]) == 2
+
+
 def test_the_program_has_the_verb_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["alexnet-sweep", "data", "info", "data=synthetic"])
     assert alexnet_sweep.__main__.main() == 0

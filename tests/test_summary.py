@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -59,6 +60,27 @@ def test_the_classes_are_those_of_the_data_set(summary: Main, capsys: pytest.Cap
 def test_a_mistake_is_one_line(summary: Main, capsys: pytest.CaptureFixture[str]) -> None:
     assert summary("model/lrn=offf") == 2
     assert "Did you mean 'off'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", [["--config-dir", "own"], ["--config-dir=own"], ["-cd", "own"]])
+def test_options_of_ones_own_are_taken(summary: Main, capsys: pytest.CaptureFixture[str], flag: list[str]) -> None:
+    small = "model.width=0.25"
+    assert summary(small, "--json") == 0
+    ours = json.loads(capsys.readouterr().out)
+    Path("own/model/topology").mkdir(parents=True)
+    Path("own/model/topology/mine.yaml").write_text("defaults: [dense, _self_]\n")
+    assert summary("model/topology=mine", *flag, small, "--json") == 0
+    own = json.loads(capsys.readouterr().out)
+    assert summary("model/topology=dense", small, "--json") == 0
+    assert own == json.loads(capsys.readouterr().out) != ours
+    assert summary("model/topology=mien", *flag) == 2
+    assert "model/topology=mien: no such option. Did you mean 'mine'?" in capsys.readouterr().err
+
+
+def test_a_folder_of_options_that_is_not_there_is_one_line(summary: Main, capsys: pytest.CaptureFixture[str]) -> None:
+    assert summary("--config-dir", "nowhere") == 2
+    err = capsys.readouterr().err
+    assert err.startswith("--config-dir nowhere: no such folder; ") and err.count("\n") == 1
 
 
 def test_a_real_process_answers_help_and_json() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from alexnet_sweep.arguments import Arguments
-from alexnet_sweep.composing import composed
+from alexnet_sweep.composing import composed, take_overrides, words_of
 from alexnet_sweep.config import Config
 from alexnet_sweep.data.images import stored_bytes
 from alexnet_sweep.data.packed import SPLITS, check_sums, is_whole, read_colours
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog="example: python -m alexnet_sweep.data info data=digits",
     )
     parser.add_argument("verb", choices=("prepare", "info"))
-    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as python -m alexnet_sweep takes them")
+    take_overrides(parser)
     parser.add_argument("--verify", action="store_true", help="read all images, and compare them with their checksums")
     parser.add_argument("--json", action="store_true", help="for programs")
     chosen = parser.parse_intermixed_args(arguments)
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     facts = DataFacts()
 
     def work() -> str | int:
-        config = composed(chosen.overrides)
+        config = composed(chosen.overrides, chosen.config_dir)
         facts.fingerprint(config)
         if chosen.verb == "prepare":
             try:
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             check_sums(Path(found["folder"]), all_images=True)
         return json.dumps(found, indent=1) if chosen.json else _table(found)
 
-    return answered(work, chosen.overrides, stopped="stopped; the same command goes on from there")
+    return answered(work, words_of(chosen), stopped="stopped; the same command goes on from there")
 
 
 def facts_of(config: Config, facts: DataFacts) -> dict[str, Any]:
