@@ -292,7 +292,9 @@ def _totals(study: Study, rows: Sequence[Row], fits: Sequence[bool | None], budg
     starting = [row for row in rows if row.starts]
     lines = [in_words(row.decision.action for row in rows)]
     seconds = _sum(row.seconds for row in starting)
-    if starting and seconds is None:
+    if any(row.work is None for row in starting):
+        lines.append("time: not known of networks of your own, nor how large they are")
+    elif starting and seconds is None:
         lines.append(
             "time: not known, no run has been measured here; --probe packs the data set and trains a few steps"
         )

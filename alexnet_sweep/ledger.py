@@ -145,7 +145,7 @@ def decide_all(
     stale = [decision.run_id for decision in decisions if decision.action is Action.STALE]
     if stale:
         raise SweepError(
-            f"{len(stale)} of {len(runs)} runs have results of older training code ({stale[0]}"
+            f"results of older training code: {len(stale)} of {counted(len(runs), 'run')} ({stale[0]}"
             f"{', …' if len(stale) > 1 else ''}); set sweep.stale=retrain to train them again, or sweep.stale=keep "
             "to use them as they are"
         )

@@ -95,7 +95,7 @@ def conduct(
     undone = _undone(planner.runs, (*(tuning.runs if tuning else ()), *study.runs))
     undone += [f"{name} ({why})" for name, why in untouched.items()]
     if undone:
-        raise RunsFailed(f"{len(undone)} of {len(study.runs)} runs are not done: {'; '.join(undone)}")
+        raise RunsFailed(f"{len(undone)} of {counted(len(study.runs), 'run')} not done: {'; '.join(undone)}")
 
 
 class _LeftInTheQueue(Exception):

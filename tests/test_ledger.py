@@ -199,7 +199,7 @@ def test_stale_results_are_refused_with_their_number_and_both_ways_out(tmp_path)
     with pytest.raises(SweepError) as caught:
         decide_all(planned(*"abc"), tmp_path, sweep(), lambda config: TODAY)
     line = str(caught.value)
-    assert line.startswith("2 of 3 runs have results of older training code (a, …)")
+    assert line.startswith("results of older training code: 2 of 3 runs (a, …)")
     assert "sweep.stale=retrain" in line and "sweep.stale=keep" in line
 
 

@@ -196,6 +196,14 @@ def test_a_plan_refuses_what_a_sweep_refuses(
     assert says in printed.err and len(printed.err.strip().splitlines()) == 1 and printed.out == ""
 
 
+def test_a_plan_of_a_network_of_ones_own_proposes_no_probe(main: Main, capsys: pytest.CaptureFixture[str]) -> None:
+    own = ("model.net.custom={_target_: torch.nn.Identity}", "seed=0", *SMALL[1:])
+    assert main("plan", *own) == 0
+    told = capsys.readouterr().out
+    assert "1 to train\ntime: not known of networks of your own" in told and "--probe" not in told
+    assert main("plan", *own, "--probe") == 2
+
+
 def test_the_help_says_what_a_probe_does(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         alexnet_sweep.plan.main(["--help"])

@@ -392,7 +392,7 @@ def test_a_run_that_goes_on_failing_is_reported_with_its_reason_and_the_others_f
     assert "1 of 2 runs done (1 failed)" in printed.out
     (failed,) = [folder for folder in folders() if folder.read_result() is None]
     reason = f"ValueError: no luck, try {retries + 1}"
-    assert printed.err.endswith(f"1 of 2 runs are not done: {failed.run_id} ({reason})\n")
+    assert printed.err.endswith(f"1 of 2 runs not done: {failed.run_id} ({reason})\n")
     assert "Traceback" in failed.failure.read_text()
 
 

@@ -121,7 +121,7 @@ def test_a_failed_run_does_not_stop_the_others_and_is_reported(main: Main, capsy
     assert main(*grid) == 1
     printed = capsys.readouterr()
     assert "1 of 2 runs done (1 failed)" in printed.out
-    assert "1 of 2 runs are not done" in printed.err and "TrainingDiverged" in printed.err
+    assert "1 of 2 runs not done" in printed.err and "TrainingDiverged" in printed.err
     (failed,) = [folder for folder in folders() if folder.read_result() is None]
     assert failed.read_status()["state"] == "failed" and "Traceback" in failed.failure.read_text()
     # It is tried once more (sweep.retries=1), then left alone until asked for.
@@ -144,7 +144,7 @@ def test_results_of_older_training_code_stop_a_start(
     older = folder.result.read_bytes()
     capsys.readouterr()
     assert main("-m", "seed=0", *SMALL) == 2
-    assert "1 of 1 runs have results of older training code" in capsys.readouterr().err
+    assert "results of older training code: 1 of 1 run (" in capsys.readouterr().err
     assert main("-m", "seed=0", "sweep.stale=keep", *SMALL) == 0
     assert folder.result.read_bytes() == older
     assert main("-m", "seed=0", "sweep.stale=retrain", *SMALL) == 0
@@ -247,5 +247,5 @@ def test_a_run_that_cannot_be_claimed_says_what_to_remove_alone_and_in_a_sweep(
         assert main("-m", *one) == 1
         told = capsys.readouterr().err
         assert told.count("remove it, and start again") == 2  # sweep.retries=1
-        assert f"1 of 1 runs are not done: {folder.run_id} ({path} is no file; remove it)" in told.splitlines()[-1]
+        assert f"1 of 1 run not done: {folder.run_id} ({path} is no file; remove it)" in told.splitlines()[-1]
         assert "Traceback" not in told
