@@ -1,6 +1,6 @@
 # make sweep: set up, run the smallest sweep, say where its report is.   make test: set up, run the quick tests.
-# PYTHON chooses the interpreter (3.11 or later); PIP_OPTIONS goes to pip, for example --index-url of the PyTorch
-# build for your GPU.
+# PYTHON chooses the interpreter (3.11 or later); PIP_OPTIONS goes to pip, for example --extra-index-url of the
+# PyTorch build for your GPU.
 PYTHON ?= python3
 PIP_OPTIONS ?=
 PY := .venv/bin/python
