@@ -1,4 +1,4 @@
-"""Every command that the documents show is carried out, and every file they show is composed."""
+"""Every command that the documents show is carried out or planned, and every file they show is composed."""
 
 import re
 import shlex
