@@ -24,7 +24,7 @@ def test_a_thousand_runs_are_all_in_the_report_and_in_the_status(
     ranks = {(arm, seed): draw.integers(1, 7, IMAGES).tolist() for arm in levels for seed in range(SEEDS)}
     make_study(tmp_path / "runs", {key: Run(found) for key, found in ranks.items()}, levels)
     text = write_report("hand", tmp_path / "runs", tmp_path / "reports").text
-    assert f"{ARMS * SEEDS} of {ARMS * SEEDS} runs done" in text
+    assert f"{ARMS * SEEDS:,} of {ARMS * SEEDS:,} runs done" in text
     results = pd.read_csv(tmp_path / "reports/hand/results.csv").query("split == 'test' and view == 'ten'")
     wrong = {(row.arm, row.seed): row.top1_errors for row in results.itertuples()}
     assert sorted(wrong.values()) == sorted(sum(rank > 1 for rank in found) for found in ranks.values())

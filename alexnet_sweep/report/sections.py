@@ -55,7 +55,7 @@ def _headline(findings: Findings) -> list[Block]:
     arms, done = len(plan["arms"]), len(findings.evidence.done)
     states = pd.Series([record.state for record in records if not record.done]).value_counts()
     missing = ", ".join(f"{count} {state}" for state, count in states.items())
-    line = f"{arms} arm{'s' if arms != 1 else ''}, {done} of {len(records)} runs done" + (
+    line = f"{counted(arms, 'arm')}, {done:,} of {counted(len(records), 'run')} done" + (
         f" ({missing})" if missing else ""
     )
     design = "" if plan["design"] == "grid" else f" Design: {plan['design'].replace('_', ' ')}."
@@ -176,9 +176,10 @@ def _how_to_read(findings: Findings) -> list[Block]:
             "Intervals over images only are those of Agresti and Min for paired proportions; they say nothing of "
             "another seed."
         )
+    epochs = either(values_of(done, "epochs"))
     lines.append(
         f"Data: {data('name')}, {data('classes')} classes, {data('train_images')} images trained on, "
-        f"{data('heldout_images')} held out; {either(values_of(done, 'epochs'))} epochs, {_which_counts(done)}. "
+        f"{data('heldout_images')} held out; {epochs} epoch{'' if epochs == '1' else 's'}, {_which_counts(done)}. "
         f"Networks of {either(sorted(values_of(done, 'parameters')))} parameters."
     )
     return [Heading("How to read this"), *(Paragraph(line) for line in lines)]
