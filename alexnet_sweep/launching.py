@@ -115,7 +115,8 @@ def in_processes(batch: Sequence[Sequence[str]], flags: Sequence[str]) -> None:
         process = subprocess.Popen([sys.executable, "-m", "alexnet_sweep", *flags, *overrides])
         try:
             code = process.wait()
-        except KeyboardInterrupt:  # it has heard it too
+        except KeyboardInterrupt:
+            process.terminate()  # it may not have heard; one more changes nothing
             process.wait()
             raise
         if code == STOPPED:

@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -45,6 +46,16 @@ def started(process: int) -> float | None:
         return float(psutil.Process(process).create_time())
     except (psutil.Error, OverflowError):
         return None
+
+
+def below() -> set[int]:
+    """The processes that this one has started and those that they have, as far as they have not ended."""
+    found = set()
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                found.add(process.pid)
+    return found
 
 
 def free_bytes(folder: Path) -> int:

@@ -6,7 +6,7 @@ No torch is imported here.
 import errno
 import os
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -175,6 +175,14 @@ def alive_elsewhere(folder: RunFolder) -> str | None:
         return None
     started, noted = machine.started(int(process)), _number(status, "process_started")
     return owner if started is not None and abs(started - noted) < 1.0 else None
+
+
+def running_below(folders: Sequence[RunFolder]) -> set[int]:
+    """Those of the processes below this one that are running these runs at the moment."""
+    below = machine.below()
+    alive = [folder.read_status() for folder in folders if below and alive_elsewhere(folder) is not None]
+    here = {int(_number(status, "process")) for status in alive if status.get("host") == machine.host()}
+    return here & below
 
 
 def left_by(folder: RunFolder, jobs: Collection[str]) -> bool:

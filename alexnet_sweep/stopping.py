@@ -1,12 +1,16 @@
 """Being asked to stop: a signal becomes a question that training asks between two steps."""
 
+import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
 
 from alexnet_sweep.errors import Interrupted
 
 Stop = Callable[[], int]
+POLL_SECONDS = 0.1
 
 
 @contextmanager
@@ -68,3 +72,80 @@ def not_interrupted() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         for held in came:
             signal.raise_signal(held)
+
+
+@contextmanager
+def passed_on(running: Callable[[], Collection[int]]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM in this block first ask the processes that are `running` to stop, and wait until none is.
+
+    A launcher may kill them as soon as this process goes on. A second Ctrl-C waits for none of them.
+
+    Raises:
+        KeyboardInterrupt: then.
+    """
+    asked = False
+    before = {}
+
+    def pass_on(number: int, frame: object) -> None:
+        nonlocal asked
+        if asked and number == signal.SIGTERM:
+            return
+        if not asked:
+            asked, told = True, set[int]()
+            # What a terminal sends them reaches them first, and one SIGTERM more changes nothing.
+            while left := set(running()):
+                time.sleep(POLL_SECONDS)
+                for process in left - told:
+                    with suppress(ProcessLookupError):
+                        os.kill(process, signal.SIGTERM)
+                told |= left
+        raise KeyboardInterrupt
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, pass_on)
+    except ValueError:  # not the main thread, which alone hears signals
+        before.clear()
+    try:
+        yield
+    finally:
+        for earlier, handler in before.items():
+            signal.signal(earlier, handler)
+
+
+class UntilStopped:
+    """What a worker is given to do that lives on between two tasks: once asked to stop it begins none.
+
+    It must not die between them either: whoever has started it would then kill those beside it.
+    """
+
+    _asked = False  # of this process
+    _at_work = False
+
+    def __init__(self, task: Callable[..., Any]) -> None:
+        self.task = task
+
+    def __call__(self, *arguments: Any) -> Any:
+        """
+        Raises:
+            KeyboardInterrupt: what the task itself raises when it is asked to stop; or because it was before.
+        """
+        here = UntilStopped
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, here._hear)
+        if here._asked:
+            raise Interrupted("asked to stop before it has begun")
+        here._at_work = True
+        try:
+            return self.task(*arguments)
+        except KeyboardInterrupt:
+            here._asked = True
+            raise
+        finally:
+            here._at_work = False
+
+    @staticmethod
+    def _hear(number: int, frame: object) -> None:
+        UntilStopped._asked = True
+        if UntilStopped._at_work:
+            raise KeyboardInterrupt

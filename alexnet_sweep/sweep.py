@@ -17,7 +17,8 @@ from alexnet_sweep.identity import source_hash, training_id
 from alexnet_sweep.ledger import TO_TRAIN, Action, Decision, check_retrain, decide_all, summary
 from alexnet_sweep.planning import Asked, Planner, chosen_levels
 from alexnet_sweep.room import check_room
-from alexnet_sweep.running import alive_elsewhere, in_the_way
+from alexnet_sweep.running import alive_elsewhere, in_the_way, running_below
+from alexnet_sweep.stopping import passed_on
 from alexnet_sweep.store import FAILED, RunFolder
 from alexnet_sweep.study import Compose, PlannedRun, Study
 from alexnet_sweep.study_file import BASELINE
@@ -140,7 +141,9 @@ def _carried_out(
     while True:
         wanted = [run for run in _to_train(study, decisions) if launched[run.run_id] <= settings.retries]
         for batch in _batches(wanted, planner, settings):
-            launch([list(run.overrides) for run in batch])
+            folders = [RunFolder(runs / run.run_id) for run in batch]
+            with passed_on(partial(running_below, folders)):
+                launch([list(run.overrides) for run in batch])
             tried = [run for run in batch if alive_elsewhere(RunFolder(runs / run.run_id)) is None]
             launched.update(run.run_id for run in tried)
             if settings.on_failure == "stop" and _undone(runs, tried):

@@ -145,6 +145,7 @@ class AblationSweeper(Sweeper):
 
     def _launch(self, batch: list[list[str]]) -> None:
         from alexnet_sweep.launching import in_processes, sharing
+        from alexnet_sweep.stopping import UntilStopped
 
         assert self.launcher is not None and self.config is not None
         launcher, sweep = type(self.launcher).__name__, self.config.sweep
@@ -158,6 +159,8 @@ class AblationSweeper(Sweeper):
         if launcher == "JoblibLauncher":
             launcher_of_joblib: Any = self.launcher
             launcher_of_joblib.joblib["n_jobs"] = runs
+            if not isinstance(launcher_of_joblib.task_function, UntilStopped):
+                launcher_of_joblib.task_function = UntilStopped(launcher_of_joblib.task_function)
             with sharing(runs, sweep.runs_per_gpu):
                 self._in_steps(batch, self.max_batch_size or len(batch))
         elif launcher == "LocalLauncher":  # it starts all that it is given at once

@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +24,7 @@ ARGUMENTS = [
 ]
 
 
-def start(folder: Path, *more: str) -> "subprocess.Popen[str]":
+def start(folder: Path, *more: str, **how: Any) -> "subprocess.Popen[str]":
     folder.mkdir(exist_ok=True)
     return subprocess.Popen(
         [sys.executable, "-m", "alexnet_sweep", *ARGUMENTS, *more],
@@ -30,6 +32,7 @@ def start(folder: Path, *more: str) -> "subprocess.Popen[str]":
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
+        **how,
         # A shell that starts jobs in the background leaves SIGINT ignored; a person's terminal does not.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
@@ -105,6 +108,43 @@ def test_a_sweep_asked_to_stop_reports_what_is_done_and_starts_nothing_more(tmp_
     assert len(list(tmp_path.glob("runs/*/status.json"))) == 1
     (report,) = tmp_path.glob("reports/*/README.md")
     assert "0 of 3 runs done" in report.read_text()
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "grid", "number", "send"),
+    [
+        (
+            "hydra/launcher=joblib",
+            "trainer.epochs=1,500",
+            signal.SIGINT,
+            os.killpg,
+        ),  # one worker has nothing left to do
+        ("hydra/launcher=joblib", "seed=0,1", signal.SIGTERM, os.kill),
+        ("sweep.isolation=process", "seed=0,1", signal.SIGINT, os.kill),
+    ],
+)
+def test_a_sweep_asked_to_stop_lets_runs_in_other_processes_save_first(
+    tmp_path: Path, elsewhere: str, grid: str, number: signal.Signals, send: Callable[[int, int], None]
+) -> None:
+    more = ("trainer.epochs=500", "checkpoint.every_epochs=500", "-m", elsewhere, "sweep.at_once=2", grid)
+    process = start(tmp_path, *more, start_new_session=True)
+    at_once = 2 if "joblib" in elsewhere else 1
+    while process.poll() is None:  # until each is done or trains
+        runs = [RunFolder(path.parent) for path in tmp_path.glob("runs/*/status.json")]
+        told = [run.read_status() for run in runs]
+        begun = [status for status in told if status["state"] == "done" or status.get("step", 0) > 0]
+        if len(begun) == at_once and ("seed" in grid or any(status["state"] == "done" for status in told)):
+            break
+        time.sleep(0.01)
+    send(process.pid, number)
+    _, printed = process.communicate()
+    assert process.returncode == 130 and "Traceback" not in printed, printed
+    assert "the same command goes on from here" in printed
+    stopped = [run for run in runs if run.read_result() is None]
+    assert len(stopped) == (at_once if "seed" in grid else 1)
+    for run in stopped:
+        assert run.read_status()["state"] == "interrupted" and run.checkpoint.is_file()
+        assert f"run {run.run_id} stopped" in printed
 
 
 def test_a_run_stopped_in_its_last_evaluation_only_evaluates_again(

@@ -14,7 +14,7 @@ import pytest
 from alexnet_sweep import machine
 from alexnet_sweep.errors import CannotWrite, FolderError
 from alexnet_sweep.locks import DEAD_AFTER_SECONDS
-from alexnet_sweep.running import alive_elsewhere, claimed
+from alexnet_sweep.running import alive_elsewhere, claimed, running_below
 from alexnet_sweep.store import RunFolder
 
 RUN = "0123456789ab"
@@ -261,6 +261,20 @@ def test_any_other_error_of_a_disk_is_a_failure(folder):
 def test_a_clock_that_is_set_leaves_a_live_claimant_its_run(folder, claimant, monkeypatch):
     monkeypatch.setattr("psutil.Process.create_time", lambda self: time.time() + 3600)
     assert alive_elsewhere(folder) == f"{machine.host()} process {claimant.pid}"
+
+
+def test_only_a_process_below_this_one_that_is_at_work_on_the_run_is_this_sweep_s(folder, claimant):
+    assert running_below([folder]) == {claimant.pid} and not running_below([])
+    claimant.communicate("\n")
+    assert not running_below([folder])
+    write_status(folder)  # of our parent: another sweep's
+    assert alive_elsewhere(folder) is not None and not running_below([folder])
+
+
+def test_a_process_that_has_ended_is_not_below_this_one_even_if_nobody_has_noticed():
+    with subprocess.Popen([sys.executable, "-c", ""], stdin=subprocess.PIPE) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert process.pid not in machine.below()
 
 
 def test_a_process_that_is_not_there_has_not_started():
