@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 import unicodedata
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -25,7 +26,7 @@ ENTER, LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 HOME, CLEAR_LINE, CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
 
 GAP, BELOW = "  ", "  └ "
-LEAST_ARM = 20  # columns that a label is cut to before others are left out
+LEAST_ARM = 20  # columns that labels are cut to before others are left out, or more if they would look the same
 DROPPED_FIRST = ("images/s", "epoch", "host", "left", "queue", "error, %", "seed")
 TO_THE_LEFT = ("arm", "state", "queue", "host")
 
@@ -33,7 +34,7 @@ TO_THE_LEFT = ("arm", "state", "queue", "host")
 def table(rows: Sequence[Row], width: int) -> list[str]:
     """A heading and a line a row, none wider than `width`; below a row the reason, if it has one.
 
-    Where it is too narrow, labels are cut, and then columns left out.
+    Where it is too narrow, labels are cut as far as they stay different, and then columns left out.
     """
     kind = max((len(row.error_of or "") for row in rows), default=0)
     cells = {
@@ -50,7 +51,10 @@ def table(rows: Sequence[Row], width: int) -> list[str]:
     }
     filled = {title: column for title, column in cells.items() if any(column) or title == "arm"}
     widths = {title: max(wide(text) for text in (title, *column)) for title, column in filled.items()}
-    least = min(widths["arm"], LEAST_ARM)
+    kept = {title: columns for title, columns in widths.items() if title not in DROPPED_FIRST or title == "seed"}
+    least = _still_different(cells["arm"], widths["arm"])
+    if _whole_width(kept | {"arm": least}) > width:  # labels cannot be told apart, whatever is left out
+        least = min(widths["arm"], LEAST_ARM)
     for title in DROPPED_FIRST:
         if _whole_width(widths | {"arm": least}) > width:
             widths.pop(title, None)
@@ -61,6 +65,16 @@ def table(rows: Sequence[Row], width: int) -> list[str]:
         if row.reason is not None:
             lines.append(BELOW + printable(row.reason))
     return [cut(line, width) for line in lines]
+
+
+def _still_different(labels: Sequence[str], widest: int) -> int:
+    """Columns to cut labels to, as few as leave all that differ different, but no fewer than `LEAST_ARM`."""
+    different = set(labels)
+    wider = range(min(widest, LEAST_ARM), widest)
+    enough = bisect_left(
+        wider, True, key=lambda columns: len({cut_inside(label, columns) for label in different}) == len(different)
+    )
+    return widest if enough == len(wider) else wider[enough]
 
 
 def _whole_width(widths: dict[str, int]) -> int:

@@ -370,6 +370,35 @@ def test_a_narrow_screen_keeps_both_ends_of_a_label_and_drops_columns_of_less_us
     assert "images/s" not in head and "error, %" in head
 
 
+GRID = [
+    f"model/lrn={lrn}, model/pool={pool}" for lrn in ("on", "off", "within_channel") for pool in ("overlap", "plain")
+]
+
+
+def test_arms_of_a_grid_are_told_apart_on_80_columns_by_leaving_out_what_is_of_less_use() -> None:
+    lines = table([row(0, "running", **(FULL | {"arm": label})) for label in GRID], 79)
+    labels = [line.split("  ")[0] for line in lines[1:]]
+    assert len(set(labels)) == len(GRID) and "error, %" in lines[0] and "host" not in lines[0]
+
+
+@given(
+    middles=st.sets(st.text("ab", min_size=2, max_size=4), min_size=2, max_size=5),
+    begins=st.integers(0, 20),
+    ends=st.integers(0, 20),
+    width=st.integers(42, 150),  # where seed, state and steps have room
+)
+def test_labels_look_the_same_only_where_leaving_out_columns_would_not_help(
+    middles: set[str], begins: int, ends: int, width: int
+) -> None:
+    def told_apart(**filled: Any) -> bool:
+        arms = ["<" * begins + middle + ">" * ends for middle in middles]
+        head, *lines = table([row(0, "running", **(filled | {"arm": arm})) for arm in arms], width)
+        return len({line[: head.index("  seed")] for line in lines}) == len(arms)
+
+    if told_apart(step=1, steps=2):
+        assert told_apart(**FULL)
+
+
 def test_a_reason_stands_below_its_run() -> None:
     lines = table([row(0, "failed", reason="ValueError: no luck"), row(1)], 80)
     assert lines[2] == "  └ ValueError: no luck" and lines[3].startswith("model/lrn=on")
