@@ -63,6 +63,12 @@ class AblationSweeper(Sweeper):
 
         if started_as() is not None:
             raise ConfigError("torchrun carries out one run; a sweep starts others itself, with trainer.processes=N")
+        assert self.config is not None
+        if self.config.hydra.job.chdir:
+            raise ConfigError(
+                "hydra.job.chdir=true: the runs of a sweep would look for runs/ and data in another folder than the "
+                "sweep itself; allowed: false. Leave it out"
+            )
         if self.plan.plan_only:
             from alexnet_sweep.forecast import forecast
 

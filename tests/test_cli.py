@@ -57,6 +57,7 @@ BAD = [
     (["data=folder", "data.path=."], r"data\.path=\.: holds no images"),
     (["data.path=."], r"data=digits is embedded"),
     (["trainer.device=cuda"], r"trainer\.device=cuda: not available"),
+    (["hydra.job.chdir=true", "-m", "seed=0,1"], r"^hydra\.job\.chdir=true: .*; allowed: false\. Leave it out$"),
     (["sweep.max_runs=2", "-m", "seed=0,1,2"], r"the grid has 3 runs; allowed: 2"),
     (["-m", "model/lrn=on,offf"], r"model/lrn=offf: no such option"),
     (["-m", "trainer.epochs=1,abc"], r"trainer\.epochs takes a whole number"),
