@@ -45,6 +45,9 @@ VERBS = {
 
 def main() -> int:
     """Exit code 0 if what was asked is done; 1 where a run failed, 2 for a mistake in what was typed."""
+    from alexnet_sweep.terminal import ready, show
+
+    ready()
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, "")  # as `python -m` has it: parts of the user's own may lie here
     arguments = sys.argv[1:]
@@ -52,7 +55,7 @@ def main() -> int:
         verb: int = importlib.import_module(VERBS[arguments[0]]).main(arguments[1:])
         return verb
     if any(argument in ("--help", "-h") for argument in arguments):
-        print(HELP + _groups(arguments), end="")
+        show((HELP + _groups(arguments)).rstrip("\n"))
         return 0
     from alexnet_sweep.cli import answer
 

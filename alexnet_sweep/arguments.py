@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from alexnet_sweep.errors import ConfigError, nearest
+from alexnet_sweep.terminal import ready
 from alexnet_sweep.wording import printable
 
 LONGEST, LONGEST_WORD = 600, 200  # signs of a message, and of one word in it: a value, a path
@@ -48,6 +49,7 @@ class Arguments(argparse.ArgumentParser):
     """
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        ready()
         try:
             check_words(sys.argv[1:] if args is None else args)
         except ConfigError as error:

@@ -1,5 +1,6 @@
-"""The log as a person sees it: one short line a message, above a progress bar if there is one."""
+"""What a person sees of a command: its answer, and a log of one short line a message, above a bar if there is one."""
 
+import io
 import logging
 import os
 import sys
@@ -10,6 +11,22 @@ from tqdm import tqdm
 from alexnet_sweep.wording import printable
 
 LINE = "{time:HH:mm:ss} {message}"
+
+
+def ready() -> None:
+    """Have this process's streams take any text.
+
+    A sign that their encoding lacks is spelt out. One that was closed leads nowhere from now on: where there is none,
+    what is meant for it would go to the other one, or into the file that is opened next.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.set_inheritable(nowhere, True)
+            setattr(sys, name, os.fdopen(nowhere, "w", encoding="utf-8"))
+        elif isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def show_log() -> None:

@@ -27,7 +27,6 @@ LAYERS = [
         "wording",
     },
     {
-        "arguments",
         "config",
         "data.colours",
         "data.content",
@@ -44,7 +43,7 @@ LAYERS = [
         "report.markdown",
         "terminal",
     },
-    {"checks", "data.images", "data.parquet", "data.split_names", "locks", "plugins", "study_file"},
+    {"arguments", "checks", "data.images", "data.parquet", "data.split_names", "locks", "plugins", "study_file"},
     {
         "augment",
         "data.splits",

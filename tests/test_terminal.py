@@ -1,0 +1,48 @@
+"""Streams as shells leave them: closed, of an encoding that lacks signs, read by nobody."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hand_made import RANKS, ranked_study
+
+SMALL = ("model.width=0.05", "trainer.cpu_threads=1", "eval.clean_train_images=16", "trainer.epochs=1")
+
+
+def shell(line: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A line of bash in which $A is the program."""
+    return subprocess.run(
+        ["bash", "-c", line],
+        cwd=folder,
+        env=os.environ | {"A": f"{sys.executable} -m alexnet_sweep"} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_signs_that_an_encoding_lacks_are_spelt_out(tmp_path: Path, encoding: str) -> None:
+    ranked_study(tmp_path / "runs", dict(RANKS))
+    done = shell("$A compare hand hand", tmp_path, PYTHONIOENCODING=encoding)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\u0394 is an arm less its study's baseline" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_run_trains_though_its_streams_are_closed(tmp_path: Path) -> None:
+    done = shell(f"$A {' '.join(SMALL)} >&- 2>&-", tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert len(list(tmp_path.glob("runs/*/result.json"))) == 1
+
+
+@pytest.mark.parametrize(("line", "code"), [("$A.status", 0), ("$A nope=3", 2), ("$A.clean --json", 0)])
+def test_a_closed_stream_leads_nowhere_and_changes_no_answer(tmp_path: Path, line: str, code: int) -> None:
+    ranked_study(tmp_path / "runs", dict(RANKS))
+    usual, without = shell(line, tmp_path), shell(f"{line} 2>&-", tmp_path)
+    assert (without.returncode, without.stdout) == (code, usual.stdout)
+    silent = shell(f"{line} >&-", tmp_path)
+    assert (silent.returncode, silent.stderr) == (code, usual.stderr)
