@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from alexnet_sweep.errors import ConfigError, nearest
-from alexnet_sweep.terminal import ready
+from alexnet_sweep.terminal import ready, show
 from alexnet_sweep.wording import printable
 
 LONGEST, LONGEST_WORD = 600, 200  # signs of a message, and of one word in it: a value, a path
@@ -55,6 +55,9 @@ class Arguments(argparse.ArgumentParser):
         except ConfigError as error:
             sys.exit(refused(error))
         return super().parse_known_args(args, namespace)
+
+    def print_help(self, file: Any = None) -> None:
+        show(self.format_help().rstrip("\n"))
 
     def error(self, message: str) -> NoReturn:
         wrong = message.rpartition("unrecognized arguments: ")[2].split() if "unrecognized" in message else []

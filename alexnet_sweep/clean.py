@@ -9,6 +9,7 @@ from typing import Any
 from alexnet_sweep.arguments import Arguments, refused
 from alexnet_sweep.cleaner import Cleaner, Finding, LeftAlone
 from alexnet_sweep.errors import SweepError
+from alexnet_sweep.terminal import show
 from alexnet_sweep.wording import amount, printable
 
 CANNOT = "cannot be deleted"
@@ -50,15 +51,15 @@ def _carried_out(
         for finding in findings:
             left = _left(cleaner, finding) if delete else None
             if not as_json:
-                print(_line(finding, finding.why if left is None else f"left alone: {left}"), flush=delete)
+                show(_line(finding, finding.why if left is None else f"left alone: {left}"))
             row = {"kind": finding.kind, "path": str(finding.path), "bytes": finding.size, "why": finding.why}
             rows.append(row | {"deleted": delete and left is None, "left_alone": left})
     finally:
         cleaner.finish()
     if as_json:
-        print(json.dumps({"found": rows, "bytes": sum(finding.size for finding in findings), "notes": notes}, indent=1))
+        show(json.dumps({"found": rows, "bytes": sum(finding.size for finding in findings), "notes": notes}, indent=1))
     else:
-        print("\n".join([*(printable(note) for note in notes), _total(findings, rows, delete)]))
+        show("\n".join([*(printable(note) for note in notes), _total(findings, rows, delete)]))
     return int(any(str(row["left_alone"]).startswith(CANNOT) for row in rows))
 
 

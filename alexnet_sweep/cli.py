@@ -3,10 +3,12 @@
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from loguru import logger
@@ -24,7 +26,7 @@ from alexnet_sweep.mistakes import (
     refuse_unknown_flags,
     refuse_unknown_keys,
 )
-from alexnet_sweep.terminal import show_log
+from alexnet_sweep.terminal import show, show_log, unread
 
 if TYPE_CHECKING:
     from alexnet_sweep.distributed import Team
@@ -42,7 +44,10 @@ def answer(arguments: Sequence[str]) -> int:
     try:
         check_words(sys.argv[1:])
         refuse_unknown_flags(sys.argv[1:])
-        launch()
+        shows_config = get_args_parser().parse_args(sys.argv[1:]).cfg is not None
+        # Hydra prints it, and no run begins, whose own pipes may break.
+        with unread() if shows_config else nullcontext():
+            launch()
     except RunsFailed as error:
         print(error, file=sys.stderr)
         return 1
@@ -183,7 +188,7 @@ def _run_one(config: Config, *, in_a_sweep: bool, team: "Team | None" = None) ->
         result = folder.read_result()
         assert result is not None
         error = result["errors"]["test"]["centre"]["top1_error"]
-        print(f"run {name} is done: test error {error:.2%} (centre view); sweep.retrain={name} trains it again")
+        show(f"run {name} is done: test error {error:.2%} (centre view); sweep.retrain={name} trains it again")
         return result
     if decision.action in (Action.STALE, Action.GIVEN_UP):
         raise FolderError(f"run {name}: {decision.why}; sweep.stale=retrain or sweep.retrain={name} trains it again")

@@ -17,6 +17,7 @@ from alexnet_sweep.arguments import Arguments, refused
 from alexnet_sweep.errors import ConfigError, SweepError
 from alexnet_sweep.progress import DEAD, UNREADABLE, WAITING, Reader, Row, by_state, seconds_left, summary
 from alexnet_sweep.store import DONE, FAILED, INTERRUPTED, RUNNING
+from alexnet_sweep.terminal import show
 from alexnet_sweep.wording import duration, printable
 
 SHOWN_FIRST = (RUNNING, FAILED, DEAD, UNREADABLE, INTERRUPTED, WAITING, DONE)  # what to see where room is short
@@ -215,14 +216,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows = reader.rows()
         counts = Counter(row.state for row in rows)
         figures = {"study": reader.folder.name, "queue_trouble": reader.trouble, "runs": [asdict(row) for row in rows]}
-        print(json.dumps(figures | {"states": counts, "seconds_left": seconds_left(rows)}, indent=1))
+        show(json.dumps(figures | {"states": counts, "seconds_left": seconds_left(rows)}, indent=1))
     elif on_terminal and not chosen.once and os.environ.get("TERM", "dumb") != "dumb":
         watch(reader, chosen.every)
     else:
         # Where nobody looks at a screen nothing is cut, unless COLUMNS says how wide it may be.
         width = shutil.get_terminal_size((80, 24) if on_terminal else (sys.maxsize, 24)).columns
         rows = reader.rows()
-        print("\n".join(screen(heading(reader), rows, width, sys.maxsize)))
+        show("\n".join(screen(heading(reader), rows, width, sys.maxsize)))
     return 0
 
 

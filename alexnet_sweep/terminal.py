@@ -4,6 +4,8 @@ import io
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from loguru import logger
 from tqdm import tqdm
@@ -38,8 +40,16 @@ def show_log() -> None:
 
 def show(text: str) -> None:
     """Print an answer, in which no name moves the cursor; whoever reads it may stop reading (`| head`)."""
-    try:
+    with unread():
         print(_harmless(text), flush=True)
+
+
+@contextmanager
+def unread() -> Iterator[None]:
+    """Print here and not mind that nobody reads it any more: from then on it leads nowhere."""
+    try:
+        yield
+        sys.stdout.flush()
     except BrokenPipeError:  # nor may the interpreter's last flush stumble over it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -46,3 +46,24 @@ def test_a_closed_stream_leads_nowhere_and_changes_no_answer(tmp_path: Path, lin
     assert (without.returncode, without.stdout) == (code, usual.stdout)
     silent = shell(f"{line} >&-", tmp_path)
     assert (silent.returncode, silent.stderr) == (code, usual.stderr)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "line", ["status", "status --json", "clean", "clean --json", "--help", "status --help", "--cfg job"]
+)
+def test_an_answer_may_be_read_by_nobody(tmp_path: Path, line: str, unbuffered: str) -> None:
+    ranked_study(tmp_path / "runs", dict(RANKS))
+    done = shell(f"$A {line} | true; exit ${{PIPESTATUS[0]}}", tmp_path, PYTHONUNBUFFERED=unbuffered)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_is_to_be_deleted_is_deleted_though_nobody_reads_of_it(tmp_path: Path) -> None:
+    ranked_study(tmp_path / "runs", dict(RANKS))
+    checkpoints = [folder / "checkpoint.pt" for folder in (tmp_path / "runs").glob("0*")]
+    for path in checkpoints:
+        path.write_bytes(b"x")
+        os.utime(path, (0, 0))
+    done = shell("$A clean --yes | true; exit ${PIPESTATUS[0]}", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(checkpoints) == 4 and not any(path.exists() for path in checkpoints)
