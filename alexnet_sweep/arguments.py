@@ -1,9 +1,10 @@
 """What is typed: the commands' arguments, and one line for a mistake in them, whatever it holds."""
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 from alexnet_sweep.errors import ConfigError, nearest
 from alexnet_sweep.terminal import ready, show
@@ -25,8 +26,18 @@ def one_message(text: str) -> str:
 
 def refused(mistake: BaseException | str) -> int:
     """Say on one line what is wrong with what was typed; the exit code for it."""
-    print(one_message(str(mistake)), file=sys.stderr)
+    print(one_message(not_allowed(mistake) if is_not_allowed(mistake) else str(mistake)), file=sys.stderr)
     return 2
+
+
+def is_not_allowed(error: object) -> TypeGuard[PermissionError]:
+    """Whether a file or folder is kept from the user: another's, or with permissions that were taken away."""
+    return isinstance(error, PermissionError) and error.filename is not None
+
+
+def not_allowed(error: PermissionError) -> str:
+    path = os.fsdecode(error.filename)
+    return f"{path}: kept from you ({error.strerror}); have its permissions changed, or name another folder"
 
 
 def check_words(words: Iterable[str]) -> None:

@@ -68,6 +68,7 @@ class Cleaner:
         self.runs = runs
         self._only = None if study is None else {run.run_id for run in planned_runs(study_folder(runs, study))}
         self._unjudged: set[str] = set()  # finished runs whose training code cannot be looked at
+        self._closed: set[Path] = set()  # folders that their owners keep from the user
         self._notes: list[str] = []
         self._emptied: list[RunFolder] = []
 
@@ -77,6 +78,7 @@ class Cleaner:
         Data comes first: once a stale run is gone, its study has a run to start, which may need any of it.
         """
         self._unjudged.clear()
+        self._closed.clear()
         self._notes.clear()
         data = self._in_data() if self._only is None else []
         folders = self._run_folders(self._only)
@@ -88,7 +90,7 @@ class Cleaner:
         sources = self._started_from() if stale else set()
         needed = stale if sources is None else stale & sources
         if needed:
-            why = "other runs start from" if sources is not None else "a plan that cannot be read may need"
+            why = "other runs start from" if sources is not None else "a plan or a run that cannot be read may need"
             self._notes.append(f"{counted(len(needed), 'run')} kept: stale, but {why} their weights (init_from)")
             found = [finding for finding in found if finding.kind != STALE or finding.path.name not in needed]
         if self._unjudged:
@@ -97,7 +99,9 @@ class Cleaner:
                 "cannot be found from here; start from the folder that holds them"
             )
         beside = self._half_written_beside() if self._only is None else []
-        return [*data, *found, *self._pointers(stale - needed), *beside], list(self._notes)
+        found += [*self._pointers(stale - needed), *beside]
+        self._notes += [f"{path}: kept from you, not looked into" for path in sorted(self._closed)]
+        return [*data, *found], list(self._notes)
 
     def delete(self, finding: Finding) -> None:
         """Delete what was found, if it is still just that.
@@ -128,7 +132,7 @@ class Cleaner:
         with os.scandir(self.runs) as entries:
             names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
         names = [name for name in names if name[0] not in "._" and (only is None or name in only)]
-        folders = [RunFolder(self.runs / name) for name in sorted(names)]
+        folders = [RunFolder(self.runs / name) for name in sorted(names) if self._is_open(self.runs / name)]
         return [folder for folder in folders if folder.status.is_file() or folder.result.is_file()]
 
     def _in_run(self, folder: RunFolder) -> list[Finding]:
@@ -182,6 +186,8 @@ class Cleaner:
                     return None
                 words = [str(word) for run in plan["runs"] for word in run["overrides"]]
                 sources += [found[1].strip("'\"") for word in words if (found := STARTS_FROM.fullmatch(word))]
+        if self._who_may_need():
+            return None
         return {Path(str(source)).name for source in sources if source is not None}
 
     def _delete_from_run(self, finding: Finding) -> None:
@@ -222,15 +228,36 @@ class Cleaner:
     # --- beside the runs ---
 
     def _studies(self) -> list[StudyFolder]:
-        return [StudyFolder(plan.parent) for plan in sorted((self.runs / "_studies").glob("*/plan.json"))]
+        around = self.runs / "_studies"
+        if self._is_open(around):
+            for study in around.iterdir() if around.is_dir() else ():
+                self._is_open(study)
+        return [StudyFolder(plan.parent) for plan in sorted(around.glob("*/plan.json"))]
+
+    def _is_open(self, folder: Path) -> bool:
+        """Whether it may be looked into, if it is a folder."""
+        if not _is(folder, stat.S_ISDIR) or os.access(folder, os.R_OK | os.X_OK):
+            return True
+        self._closed.add(folder)
+        return False
+
+    def _who_may_need(self) -> list[Path]:
+        """Runs and studies that may not be looked into: nobody can tell what they need."""
+        ours = (self.runs, self.runs / "_studies")
+        return sorted(path for path in self._closed - {self.runs / "_data", self.runs / NOTES} if path.parent in ours)
+
+    def _inside(self, folder: Path) -> Iterator[Path]:
+        """What lies in a folder of ours; nothing where it is missing, closed, or a link to somewhere else."""
+        if _is(folder, stat.S_ISDIR) and self._is_open(folder):
+            yield from sorted(folder.iterdir())
 
     def _in_data(self) -> list[Finding]:
         """Packed stores that nothing refers to, and what is left of builds that broke off."""
         found: list[Finding] = []
         fingerprints, kinds, unknown = self._data_needed()
         unneeded = 0
-        for path in _inside(self.runs / "_data"):
-            if not _is(path, stat.S_ISDIR):
+        for path in self._inside(self.runs / "_data"):
+            if not _is(path, stat.S_ISDIR) or not self._is_open(path):
                 continue
             size, newest = _measured(path)
             if time.time() - newest < YOUNG_SECONDS:
@@ -269,13 +296,15 @@ class Cleaner:
                 continue
             if unstarted:
                 unknown = f"study {study.name} has {counted(len(unstarted), 'run')} still to start"
+        for path in self._who_may_need():
+            unknown = f"{path} may not be looked into"
         return fingerprints, kinds, unknown
 
     def _half_written_beside(self) -> list[Finding]:
         """What was to become a file of a study, or a pointer; not if it may still be written."""
         trained = self.runs / NOTES
         left = half_written(trained, None) if _is(trained, stat.S_ISDIR) else []
-        for study in _inside(self.runs / "_studies"):
+        for study in self._inside(self.runs / "_studies"):
             left += half_written(study, STUDY_FILES) if _is(study, stat.S_ISDIR) else []
         measured = [(path, *_measured(path)) for path in left]
         return [
@@ -287,7 +316,7 @@ class Cleaner:
     def _pointers(self, going: set[str]) -> list[Finding]:
         """Files that name the run that trained something, where that run is gone, or among those `going`."""
         found: list[Finding] = []
-        for path in _inside(self.runs / NOTES):
+        for path in self._inside(self.runs / NOTES):
             if path.name.startswith(".") or not _is(path, stat.S_ISREG):
                 continue
             name = _named(path)
@@ -298,7 +327,9 @@ class Cleaner:
         return found
 
     def _has_result(self, name: str) -> bool:
-        return names_a_folder(name) and RunFolder(self.runs / name).result.is_file()
+        if not names_a_folder(name):
+            return False
+        return not self._is_open(self.runs / name) or RunFolder(self.runs / name).result.is_file()
 
 
 def _it(number: int) -> str:
@@ -360,12 +391,6 @@ def _named(pointer: Path) -> str:
         return (read_file(pointer).decode().split() or ["."])[0]
     except (OSError, UnicodeDecodeError):
         return "."
-
-
-def _inside(folder: Path) -> Iterator[Path]:
-    """What lies in a folder of ours; nothing where the folder is missing, or a link to somewhere else."""
-    if _is(folder, stat.S_ISDIR):
-        yield from sorted(folder.iterdir())
 
 
 def _is(path: Path, kind: Any) -> bool:

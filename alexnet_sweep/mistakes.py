@@ -18,7 +18,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from alexnet_sweep.arguments import one_message, refused
+from alexnet_sweep.arguments import is_not_allowed, not_allowed, one_message, refused
 from alexnet_sweep.config import Config
 from alexnet_sweep.errors import ConfigError, SweepError, nearest
 from alexnet_sweep.groups import options, own_folder
@@ -37,7 +37,9 @@ IN_THE_EXTRA = {
 
 def is_users(error: Exception) -> bool:
     """Whether an exception comes from what was typed: ours for the user, or raised inside the config libraries."""
-    if isinstance(error, SweepError | HydraException | OmegaConfBaseException) or _is_too_long(error):
+    if isinstance(error, SweepError | HydraException | OmegaConfBaseException):
+        return True
+    if _is_too_long(error) or is_not_allowed(error):
         return True
     return _innermost_module(error.__traceback__).startswith(LIBRARIES)
 
@@ -95,6 +97,8 @@ def explain(error: Exception, arguments: Sequence[str]) -> str:
         )
     if _is_too_long(error):
         return one_message(f"{error.filename}: too long for a file's name; give a shorter one")
+    if is_not_allowed(error):
+        return one_message(not_allowed(error))
     groups = options(own_folder(arguments))
     for argument in arguments:
         line = _about(argument, str(error), groups)

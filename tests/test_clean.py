@@ -193,7 +193,7 @@ def test_a_stale_run_stays_while_a_plan_of_another_version_may_need_it(
     write_plan(runs, 0)
     plan = study_folder(runs, "hand").plan
     plan.write_text(json.dumps(json.loads(plan.read_text()) | {"format": 99}))
-    assert any("a plan that cannot be read may need" in line for line in cleaned("--yes"))
+    assert any("a plan or a run that cannot be read may need" in line for line in cleaned("--yes"))
     assert folder.result.is_file()
 
 
