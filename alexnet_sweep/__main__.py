@@ -45,12 +45,23 @@ VERBS = {
 
 def main() -> int:
     """Exit code 0 if what was asked is done; 1 where a run failed, 2 for a mistake in what was typed."""
-    from alexnet_sweep.terminal import ready, show
+    from alexnet_sweep.terminal import ready
 
     ready()
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, "")  # as `python -m` has it: parts of the user's own may lie here
     arguments = sys.argv[1:]
+    try:
+        return _answer(arguments)
+    except KeyboardInterrupt:  # while it was still being imported
+        from alexnet_sweep.arguments import stopped
+
+        return stopped()
+
+
+def _answer(arguments: Sequence[str]) -> int:
+    from alexnet_sweep.terminal import show
+
     if arguments and arguments[0] in VERBS:
         verb: int = importlib.import_module(VERBS[arguments[0]]).main(arguments[1:])
         return verb

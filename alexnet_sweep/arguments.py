@@ -30,6 +30,12 @@ def refused(mistake: BaseException | str) -> int:
     return 2
 
 
+def stopped(told: str = "stopped") -> int:
+    """Say that somebody has asked to stop; the exit code for it."""
+    print(told, file=sys.stderr)
+    return 130
+
+
 def is_not_allowed(error: object) -> TypeGuard[PermissionError]:
     """Whether a file or folder is kept from the user: another's, or with permissions that were taken away."""
     return isinstance(error, PermissionError) and error.filename is not None

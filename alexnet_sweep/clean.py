@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from alexnet_sweep.arguments import Arguments, refused
+from alexnet_sweep.arguments import Arguments, refused, stopped
 from alexnet_sweep.cleaner import Cleaner, Finding, LeftAlone
 from alexnet_sweep.errors import SweepError
 from alexnet_sweep.terminal import show
@@ -38,8 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (SweepError, OSError) as error:
         return refused(error)
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
+        return stopped()
 
 
 def _carried_out(

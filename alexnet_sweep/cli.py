@@ -14,7 +14,7 @@ from hydra.types import RunMode
 from loguru import logger
 from omegaconf import DictConfig, OmegaConf
 
-from alexnet_sweep.arguments import check_words, refused
+from alexnet_sweep.arguments import check_words, refused, stopped
 from alexnet_sweep.checks import check, refuse_unread
 from alexnet_sweep.config import Config, register_schema
 from alexnet_sweep.errors import ConfigError, RunsFailed
@@ -52,8 +52,7 @@ def answer(arguments: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
-        print(str(error) or "stopped", file=sys.stderr)
-        return 130
+        return stopped(str(error) or "stopped")
     except Exception as error:
         if not is_users(error):
             raise

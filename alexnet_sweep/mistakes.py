@@ -7,7 +7,6 @@ again here, after the fact, so that nothing Hydra accepts is ever refused.
 import dataclasses
 import errno
 import re
-import sys
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
@@ -18,7 +17,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from alexnet_sweep.arguments import is_not_allowed, not_allowed, one_message, refused
+from alexnet_sweep.arguments import is_not_allowed, not_allowed, one_message, refused, stopped
 from alexnet_sweep.config import Config
 from alexnet_sweep.errors import ConfigError, SweepError, nearest
 from alexnet_sweep.groups import options, own_folder
@@ -61,7 +60,7 @@ def answered(
     typed: Sequence[str] = (),
     *,
     told: tuple[type[Exception], ...] = (),
-    stopped: str = "stopped",
+    last_word: str = "stopped",
 ) -> int:
     """Carry out a verb's work and show the text that it gives; the verb's exit code, or the one that the work gives.
 
@@ -70,8 +69,7 @@ def answered(
     try:
         found = work()
     except KeyboardInterrupt:
-        print(stopped, file=sys.stderr)
-        return 130
+        return stopped(last_word)
     except Exception as error:
         if is_users(error):
             return refused(explain(error, typed))

@@ -107,7 +107,7 @@ LAYERS = [
     {"bench.rows", "bench.table"},
     {"report.first_layer"},
     {"comparison", "forecast", "job", "report.beside_paper", "report.board", "report.differences", "report.drawings"},
-    {"report.sections"},
+    {"report.changes", "report.sections"},
     {"report.write"},
     {"sweep"},
     {"cli", "report.__main__"},

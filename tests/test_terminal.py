@@ -67,3 +67,37 @@ def test_what_is_to_be_deleted_is_deleted_though_nobody_reads_of_it(tmp_path: Pa
     done = shell("$A clean --yes | true; exit ${PIPESTATUS[0]}", tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(checkpoints) == 4 and not any(path.exists() for path in checkpoints)
+
+
+INTERRUPTED = """
+import runpy, sys
+
+place, module, sys.argv[1:] = sys.argv[1], sys.argv[2], sys.argv[3:]
+
+class Interrupting:
+    def find_spec(self, name, path, target=None):
+        if name == place:
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupting())
+runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "place"),
+    [
+        ("alexnet_sweep.compare", ["hand", "hand"], "scipy"),
+        ("alexnet_sweep.report", ["hand"], "matplotlib"),
+        ("alexnet_sweep", ["compare", "hand", "hand"], "pandas"),
+        ("alexnet_sweep", ["evaluate", "0123456789ab"], "hydra"),
+        ("alexnet_sweep", ["seed=1"], "hydra"),
+    ],
+)
+def test_ctrl_c_while_something_is_imported_is_one_word(
+    tmp_path: Path, module: str, arguments: list[str], place: str
+) -> None:
+    ranked_study(tmp_path / "runs", dict(RANKS))
+    command = [sys.executable, "-c", INTERRUPTED, place, module, *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "stopped\n")

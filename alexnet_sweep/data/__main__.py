@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             check_sums(Path(found["folder"]), all_images=True)
         return json.dumps(found, indent=1) if chosen.json else _table(found)
 
-    return answered(work, words_of(chosen), stopped="stopped; the same command goes on from there")
+    return answered(work, words_of(chosen), last_word="stopped; the same command goes on from there")
 
 
 def facts_of(config: Config, facts: DataFacts) -> dict[str, Any]:

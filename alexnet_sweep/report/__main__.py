@@ -4,9 +4,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from alexnet_sweep.arguments import Arguments, refused
+from alexnet_sweep.arguments import Arguments, refused, stopped
 from alexnet_sweep.errors import SweepError
-from alexnet_sweep.report.write import write_report
 from alexnet_sweep.terminal import show
 
 
@@ -28,9 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         asked = (chosen.allow_mixed or None, chosen.ensembles or None)
+        from alexnet_sweep.report.write import write_report
+
         report = write_report(chosen.study, chosen.runs, chosen.reports, *asked)
     except (SweepError, OSError) as error:
         return refused(error)
+    except KeyboardInterrupt:
+        return stopped()
     show(f"{report.text}\nreport: {report.path}")
     return 0
 
