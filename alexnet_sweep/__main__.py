@@ -48,7 +48,13 @@ def main() -> int:
     from alexnet_sweep.terminal import ready
 
     ready()
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+    try:
+        here = str(Path.cwd())
+    except FileNotFoundError:
+        from alexnet_sweep.arguments import refused
+
+        return refused("the folder that you are in has been deleted; change to another")
+    if "" not in sys.path and here not in sys.path:
         sys.path.insert(0, "")  # as `python -m` has it: parts of the user's own may lie here
     arguments = sys.argv[1:]
     try:

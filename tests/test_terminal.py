@@ -101,3 +101,10 @@ def test_ctrl_c_while_something_is_imported_is_one_word(
     command = [sys.executable, "-c", INTERRUPTED, place, module, *arguments]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "stopped\n")
+
+
+@pytest.mark.parametrize("line", ["seed=1", "status", "--help"])
+def test_a_folder_that_was_deleted_under_ones_feet_is_one_line(tmp_path: Path, line: str) -> None:
+    done = shell(f"mkdir gone; cd gone; rmdir ../gone; $A {line}", tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "the folder that you are in has been deleted; change to another\n"
