@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import deque
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -62,18 +63,22 @@ def answer(arguments: Sequence[str]) -> int:
 
 def flags_first(arguments: Sequence[str]) -> list[str]:
     """Flags may stand anywhere: Hydra's own parser takes those between overrides for mistakes."""
+    known = {flag: action.nargs for action in get_args_parser()._actions for flag in action.option_strings}
     flags: list[str] = []
     others: list[str] = []
-    words = iter(arguments)
-    for word in words:
-        if word in ("-m", "--multirun"):
-            flags.append(word)
-        elif word in ("-cd", "--config-dir"):
-            flags += [word, *([value] if (value := next(words, None)) is not None else [])]
-        elif word.startswith(("-cd=", "--config-dir=")):
-            flags.append(word)
-        else:
+    words = deque(arguments)
+    while words:
+        word = words.popleft()
+        lacks_value = not words and "=" not in word and known.get(word) is None
+        if word.partition("=")[0] not in known or lacks_value:
             others.append(word)
+        elif "=" in word or known[word] == 0:
+            flags.append(word)
+        elif known[word] is None:
+            flags += [word, words.popleft()]
+        else:  # --info: its word may be left out, but no override is one
+            named = words and "=" not in words[0] and not words[0].startswith("-")
+            flags.append(f"--info={words.popleft() if named else 'all'}")
     return [*flags, *others]
 
 

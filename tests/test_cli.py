@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from alexnet_sweep.cli import flags_first
 from alexnet_sweep.groups import options
 from conftest import Main
 
@@ -140,6 +141,31 @@ def test_help_lists_every_group_and_an_example(main: Main, capsys: pytest.Captur
 def test_cfg_job_prints_the_composed_config(main: Main, capsys: pytest.CaptureFixture[str]) -> None:
     assert main("--cfg", "job", "trainer.epochs=7") == 0
     assert "epochs: 7" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flags", [("--cfg", "job"), ("-c", "job"), ("--cfg=job",), ("--cfg", "job", "--resolve")])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_flags_may_stand_anywhere(
+    main: Main, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], place: int
+) -> None:
+    overrides = ["trainer.epochs=7", "seed=3"]
+    assert main(*overrides[:place], *flags, *overrides[place:]) == 0
+    printed = capsys.readouterr().out
+    assert "epochs: 7" in printed and "seed: 3" in printed
+
+
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        (["seed=1", "--info", "config", "seed=2"], ["--info=config", "seed=1", "seed=2"]),
+        (["--info", "seed=2"], ["--info=all", "seed=2"]),
+        (["seed=1", "-cn", "config", "-p", "model", "-m"], ["-cn", "config", "-p", "model", "-m", "seed=1"]),
+        (["seed=1", "--cfg"], ["seed=1", "--cfg"]),
+        (["seed=1", "--foo", "-m"], ["-m", "seed=1", "--foo"]),
+    ],
+)
+def test_flags_come_first_with_what_belongs_to_them(typed: list[str], read: list[str]) -> None:
+    assert flags_first(typed) == read
 
 
 def test_report_of_an_unknown_study_exits_with_2(main: Main, capsys: pytest.CaptureFixture[str]) -> None:
