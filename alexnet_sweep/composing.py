@@ -20,7 +20,9 @@ from alexnet_sweep.groups import conf_folder
 
 def take_overrides(parser: argparse.ArgumentParser) -> None:
     """Let a command take overrides, and a folder of the user's own options, as `python -m alexnet_sweep` does."""
-    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as python -m alexnet_sweep takes them")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="OVERRIDE", help="as python -m alexnet_sweep takes them"
+    )
     parser.add_argument("-cd", "--config-dir", type=Path, metavar="FOLDER", help="options of your own, beside ours")
 
 

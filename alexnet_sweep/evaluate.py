@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog="example: python -m alexnet_sweep.evaluate 1a2b3c4d5e6f eval.batch_size=64 --split heldout",
     )
     parser.add_argument("run", metavar="RUN", help="the id of a finished run, the beginning of it, or its folder")
-    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help=f"of {', '.join(MAY_CHANGE)}")
+    parser.add_argument("overrides", nargs="*", default=[], metavar="OVERRIDE", help=f"of {', '.join(MAY_CHANGE)}")
     parser.add_argument("--split", action="append", choices=PARTS, help="which images (test); may be given repeatedly")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where run folders lie (runs)")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where files go (evaluations/RUN, or RUN-HASH)")

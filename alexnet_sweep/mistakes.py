@@ -187,6 +187,8 @@ def _about(argument: str, message: str, groups: dict[str, list[str]]) -> str | N
     if "Config group override must be" in message and (key in groups or key in parents):
         have = groups.get(key) or sorted(group for group in groups if group.startswith(f"{key}/"))
         return f"{argument}: not an option; have: {', '.join(have)}"
+    if key in groups and f"Multiple values for {key}." in message:
+        return f"{argument}: an option of {key} is chosen already; to choose another, write {key}={value}"
     if key in groups:
         hydras = ("basic", *IN_THE_EXTRA) if key == "hydra/launcher" else ()  # beside those in our own files
         return _about_options(key, value, sorted({*groups[key], *hydras}), message)

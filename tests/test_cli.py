@@ -64,6 +64,7 @@ BAD = [
     (["-m", "trainer.epochs=1,abc"], r"trainer\.epochs takes a whole number"),
     (["-m", "seed=range(0,3"], r"cannot be read as an override"),
     (["-m", "model/lrn=on,off", "sweep.retrain=abc"], r"sweep\.retrain=abc: no run of this study"),
+    (["+model/lrn=off"], r"\+model/lrn=off: an option of model/lrn is chosen already; .* write model/lrn=off$"),
 ]
 
 

@@ -181,3 +181,10 @@ def test_the_program_has_the_verb_and_its_help_an_example(main: Main, capsys: py
     told = " ".join(capsys.readouterr().out.split())
     assert ended.value.code == 0 and "example: python -m alexnet_sweep.evaluate" in told and "--split heldout" in told
     assert "%%" not in told
+
+
+def test_of_what_is_lacking_only_the_run_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        evaluate([])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "the following arguments are required: RUN. --help lists what there is\n"
