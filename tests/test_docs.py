@@ -106,7 +106,7 @@ def test_a_command_shown_does_what_it_says(
     given = {word.partition("=")[0] for word in words}
     small = [word for word in SMALL if word.partition("=")[0] not in given]
     assert main("plan", *(word for word in words if word != "-m"), *small) == 0
-    assert re.search(r"^\d+ (run|runs)", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(r"^\d+ to (train|evaluate)\b", capsys.readouterr().out, re.MULTILINE)
     if not given & {"study", "data.path", "seed"} or words[-1] == "study=mine.yaml":  # the others take minutes
         seed = ["seed=0"] if "study" in given else []
         assert main(*words, *SMALL, *seed) == 0
