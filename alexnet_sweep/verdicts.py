@@ -66,6 +66,7 @@ class Verdict:
     delta: float  # nan where nothing was found
     interval: Interval
     covers: str  # what the interval covers; empty where there is none
+    finding: str  # of the row that it is judged by, as `effects.finding` says it; empty where there is none
     word: str
     why: str
 
@@ -122,7 +123,8 @@ def _judged(reasons: Sequence[str], arm_id: str, claim: Claim, row: Mapping[str,
     delta = math.nan if row is None else float(row["delta"])
     interval = Interval.none() if row is None else Interval(float(row["low"]), float(row["high"]))
     covers = "" if row is None else str(row["covers"])
-    return Verdict(arm_id, claim, delta, interval, covers, *_word(reasons, claim, row, interval))
+    finding = "" if row is None else str(row["finding"])
+    return Verdict(arm_id, claim, delta, interval, covers, finding, *_word(reasons, claim, row, interval))
 
 
 def _word(reasons: Sequence[str], claim: Claim, row: Mapping[str, Any] | None, interval: Interval) -> tuple[str, str]:

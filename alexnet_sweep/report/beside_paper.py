@@ -104,13 +104,9 @@ def _more_seeds(findings: Findings, found: Verdict) -> str:
     claim = found.claim
     if claim.delta is None or claim.measure not in METRIC_WORDS or pd.isna(found.interval.low):
         return ""
-    if found.word not in (INCONCLUSIVE, NOT_COMPARABLE):
+    if found.finding in (HURTS, HELPS) or found.word not in (INCONCLUSIVE, NOT_COMPARABLE):
         return ""
     split, view = HEADLINE[0], claim.views or HEADLINE[1]
-    rows = findings.of_views if claim.is_of_views else findings.deltas.query("split == @split and view == @view")
-    own = rows[(rows["arm_id"] == found.arm_id) & (rows["metric"] == claim.measure)]
-    if own["finding"].isin([HURTS, HELPS]).any():
-        return ""
     if claim.is_of_views:
         differences, of_seeds, _ = findings.runs.less_averaged(found.arm_id, split, claim.measure)
     else:
